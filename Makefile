@@ -1,0 +1,51 @@
+# make run        all notebooks at the quick effort, with pages and a table in build/
+# make test       lint, tests and all notebooks at the smoke effort, offline
+# make notebooks  all notebooks at the full effort, in place, for committing
+# make lint       ruff over .py and .ipynb
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+PAPERMILL := $(BIN)/papermill --cwd notebooks --log-output --progress-bar --kernel python3
+EFFORT_OF_RUN := $(or $(IMAGE_FILL_EFFORT),quick)
+
+.PHONY: run test notebooks lint
+
+run: $(READY)
+	@mkdir -p build
+	@set -e; for notebook in $(NOTEBOOKS); do \
+		echo "== $$notebook, effort $(EFFORT_OF_RUN)"; \
+		IMAGE_FILL_EFFORT=$(EFFORT_OF_RUN) $(PAPERMILL) $$notebook build/$${notebook##*/}; \
+		$(BIN)/jupyter nbconvert --log-level WARN --to html --embed-images build/$${notebook##*/}; \
+	done
+	@$(BIN)/python -c 'import pandas as pd; t = pd.read_csv("build/data/results.csv"); \
+		print(t[["model", "trained_on", "hole", "dataset", "effort", "psnr", "ssim", "sharpness"]].to_string())'
+	@echo "Executed notebooks and HTML pages are in build/, this table is build/data/results.csv."
+
+test: lint
+	IMAGE_FILL_DATA=photos IMAGE_FILL_EFFORT=smoke IMAGE_FILL_OUTPUT=build/test $(BIN)/pytest --nbval-lax \
+		--nbval-current-env --nbval-cell-timeout=300 --durations=5
+
+notebooks: $(READY)
+	@case "$(IMAGE_FILL_DATA)" in photos) echo "The stand-in photographs are not for committing."; exit 1;; esac
+	@mkdir -p build/full
+	@set -e; for notebook in $(NOTEBOOKS); do \
+		IMAGE_FILL_DATA="$(or $(IMAGE_FILL_DATA),cifar10)" IMAGE_FILL_EFFORT=full IMAGE_FILL_OUTPUT=. \
+			$(PAPERMILL) $$notebook build/full/$${notebook##*/}; \
+		$(BIN)/jupyter nbconvert --log-level WARN --to notebook --output-dir notebooks build/full/$${notebook##*/} \
+			--ClearMetadataPreprocessor.enabled=True \
+			--ClearMetadataPreprocessor.preserve_cell_metadata_mask='{("tags",)}' \
+			--ClearMetadataPreprocessor.preserve_nb_metadata_mask='{("language_info", "name"), ("kernelspec",)}'; \
+	done
+	@$(BIN)/python tests/readme.py
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Installed anew only when the requirements have changed.
+$(READY): requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --upgrade --requirement requirements.txt
+	@touch $@

@@ -1,0 +1,531 @@
+"""What the three notebooks share: settings, data, holes, input, baselines, training, metrics, results, pictures.
+
+Everywhere, `images` is a float tensor `(N, 3, H, W)` in [0, 1] (a data set at rest is `uint8`), and `masks` is a
+float tensor `(N, 1, H, W)` with 1 = known pixel and 0 = hole.
+"""
+
+import os
+import shutil
+import tempfile
+import textwrap
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pooch
+import scipy.ndimage
+import scipy.sparse.linalg
+import skimage.graph
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from IPython import get_ipython
+from IPython.display import display
+from PIL import Image, ImageOps
+from scipy.stats import bootstrap
+from skimage.metrics import structural_similarity
+from skimage.restoration import inpaint_biharmonic
+from torchvision.datasets import CIFAR10
+from torchvision.utils import make_grid
+
+Filler = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (images, masks) -> a fill (N, 3, H, W)
+CutHoles = Callable[[int, torch.Generator], torch.Tensor]  # (n, generator) -> masks (n, 1, H, W)
+
+# ------------------------------------------------------------------------------------------------------------- settings
+ROOT = Path(__file__).resolve().parent
+DATA = ROOT / "data"
+PATIENCE = 20  # seconds that a download may pass without a byte
+# Everything a run writes goes below this folder; `make notebooks` alone sets it to the repository itself.
+OUTPUT = ROOT / os.environ.get("IMAGE_FILL_OUTPUT", "build")
+# Every tensor of a notebook lives here.
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+# What a run does of the full work: the share of the epochs, and the most images that it takes of a split.
+EFFORTS = {"full": (1.0, None), "quick": (0.1, None), "smoke": (0.0, 64)}
+
+
+def get_effort() -> str:
+    """The effort that IMAGE_FILL_EFFORT names; unset, it is full on a GPU and quick without one."""
+    effort = os.environ.get("IMAGE_FILL_EFFORT") or ("quick" if DEVICE.type == "cpu" else "full")
+    if effort not in EFFORTS:
+        raise ValueError(f"IMAGE_FILL_EFFORT is {effort!r}; it can be {', '.join(EFFORTS)}.")
+    return effort
+
+
+def get_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes with it in hardware, float32 elsewhere (a T4 only emulates bfloat16)."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        fast = device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in names)
+    return torch.bfloat16 if fast else torch.float32
+
+
+def announce(notebook: str) -> None:
+    """Print at what effort and on what device `notebook` runs, how long that takes, and how to change it."""
+    print(f"Effort {get_effort()!r}, on {DEVICE.type} in {str(get_precision(DEVICE)).removeprefix('torch.')}.")
+    if (DATA / f"{notebook}.npz").exists():
+        training, rest = np.load(DATA / f"{notebook}.npz")["minutes"]
+        print(
+            f"The stored run took {training + rest:.0f} minutes at full effort on 2 CPU cores; there, this effort",
+            end="",
+        )
+        print(f" takes about {max(1, training * EFFORTS[get_effort()][0] + rest):.0f}. A GPU takes less.")
+    print(f"To change it, set the variable IMAGE_FILL_EFFORT to {', '.join(EFFORTS)} and restart the kernel.")
+
+
+# ----------------------------------------------------------------------------------------------------------------- data
+_SHIPPED = Path(skimage.__file__).parent / "data"
+STAND_IN = {  # photographs that scikit-image and Matplotlib ship, and how many crops are taken of each
+    "train": ([_SHIPPED / name for name in ("astronaut.png", "chelsea.png", "coffee.png")], 600),
+    "validation": ([_SHIPPED / "rocket.jpg"], 200),
+    "test": ([_SHIPPED / "motorcycle_left.png", Path(matplotlib.get_data_path(), "sample_data/grace_hopper.jpg")], 200),
+}
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A data set at rest: `uint8` tensors `(N, 3, 32, 32)`, and the name that pictures and tables give it."""
+
+    name: str
+    train: torch.Tensor
+    validation: torch.Tensor
+    test: torch.Tensor
+
+
+def load_images(data: str | None = None, class_name: str = "automobile") -> Photos:
+    """Load the photographs that `data` names, at most as many a split as the effort takes.
+
+    `data`, or the variable IMAGE_FILL_DATA where it is None:
+      unset     CIFAR-10, downloaded at need; the stand-in photographs, with a warning, where that fails
+      cifar10   CIFAR-10, or a RuntimeError that says how to get it
+      photos    the stand-in: crops of the photographs that scikit-image and Matplotlib ship
+      a folder  train/<class>/..., test/<class>/... or flat train/..., test/...; a relative one is seen from the
+                repository's root; `name=folder` says how pictures and tables shall call it
+
+    The last tenth of the training images, at most 500, is the validation set. Raises ValueError for an unknown class
+    or an unreadable image, FileNotFoundError where a folder has not this layout.
+    """
+    data, most = data or os.environ.get("IMAGE_FILL_DATA", ""), EFFORTS[get_effort()][1]
+    if data == "photos":
+        name, train, test = _crop_stand_in()
+    elif data not in ("", "cifar10"):
+        name, train, test = _read_folder(data, class_name)
+    else:
+        try:
+            name, train, test = _read_cifar10(class_name)
+        except RuntimeError as error:
+            if data == "cifar10":
+                raise
+            warnings.warn(f"STAND-IN PHOTOGRAPHS ARE USED INSTEAD OF CIFAR-10. {error}", stacklevel=2)
+            name, train, test = _crop_stand_in()
+    train, test = (torch.from_numpy(split).permute(0, 3, 1, 2).contiguous() for split in (train, test))
+    held_out = min(500, max(1, len(train) // 10))
+    return Photos(name, train[:-held_out][:most], train[-held_out:][:most], test[:most])
+
+
+def _read_cifar10(class_name: str) -> tuple[str, np.ndarray, np.ndarray]:
+    try:
+        splits = _load_cifar10()
+    except RuntimeError:
+        splits = _fetch_cifar10()
+    if class_name not in splits[0].classes:
+        raise ValueError(f"CIFAR-10 has no class {class_name!r}; it has {', '.join(splits[0].classes)}.")
+    number = splits[0].class_to_idx[class_name]
+    return f"CIFAR-10 {class_name}s", *(split.data[np.array(split.targets) == number] for split in splits)
+
+
+def _load_cifar10() -> list[CIFAR10]:
+    """Training and test set. torchvision checks each file's MD5 sum before it unpickles it, and raises RuntimeError."""
+    return [CIFAR10(DATA, train) for train in (True, False)]
+
+
+def _fetch_cifar10() -> list[CIFAR10]:
+    """Download and unpack CIFAR-10 beside its place, then rename it into its place, one process at a time."""
+    archive, place = DATA / CIFAR10.filename, DATA / CIFAR10.base_folder
+    try:
+        DATA.mkdir(exist_ok=True)
+        with FileLock(DATA / "cifar-10.lock"), tempfile.TemporaryDirectory(dir=DATA) as scratch:
+            with suppress(RuntimeError):  # another notebook may have fetched it while this one waited for the lock
+                return _load_cifar10()
+            # torchvision's own download has no time limit: behind a firewall that swallows packets it waits for ever.
+            download = pooch.HTTPDownloader(timeout=PATIENCE, progressbar=True)
+            pooch.retrieve(CIFAR10.url, f"md5:{CIFAR10.tgz_md5}", archive.name, DATA, downloader=download)
+            shutil.unpack_archive(archive, scratch, filter="data")
+            if place.exists():
+                place.rename(Path(scratch) / "broken")
+            (Path(scratch) / CIFAR10.base_folder).rename(place)
+        return _load_cifar10()
+    except (OSError, ValueError) as error:
+        remedy = (
+            f"See that the folder can be written and has 400 MB free, or download {CIFAR10.url} by hand and put it at"
+        )
+        reason = f"CIFAR-10 could not be put into {DATA}: {type(error).__name__}: {error}."
+        raise RuntimeError(f"{reason} {remedy} {archive}. IMAGE_FILL_DATA=photos does without it.") from error
+
+
+def _read_folder(data: str, class_name: str) -> tuple[str, np.ndarray, np.ndarray]:
+    title, _, place = ("", "", data) if (ROOT / data).is_dir() else data.rpartition("=")
+    folder = ROOT / Path(place).expanduser()
+    splits, name, kinds = [], folder.resolve().name, Image.registered_extensions()
+    for source in (folder / "train", folder / "test"):
+        if not source.is_dir():
+            layout = "train/<class>/ and test/<class>/, or the images themselves in train/ and test/"
+            raise FileNotFoundError(f"There is no folder {source}. Give cifar10, photos, or a folder with {layout}.")
+        if classes := sorted(p.name for p in source.iterdir() if p.is_dir()):
+            if class_name not in classes:
+                raise ValueError(f"{source} has no class {class_name!r}; it has {', '.join(classes)}.")
+            source, name = source / class_name, f"{folder.resolve().name}, {class_name}"
+        paths = sorted(p for p in source.iterdir() if p.suffix.lower() in kinds and not p.name.startswith("."))
+        if len(paths) < 2:
+            raise FileNotFoundError(f"{source} holds {len(paths)} images; at least 2 are needed.")
+        splits.append(np.stack([read_photo(path) for path in paths]))
+    return title or name, *splits
+
+
+def read_photo(path: Path | str, size: int = 32) -> np.ndarray:
+    """An image file of any size and mode as `uint8` `(size, size, 3)`: upright, on white, centre-cropped, resized."""
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip at 255
+                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+            return np.asarray(ImageOps.fit(image, (size, size)))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as an image ({error}). Mend it or take it away.") from error
+
+
+def _crop_stand_in(seed: int = 0) -> tuple[str, np.ndarray, np.ndarray]:
+    """Crops of 64 to 256 pixels, shrunk to 32, of real photographs: others for training, validation and test."""
+    rng, splits = np.random.default_rng(seed), []
+    for paths, each in STAND_IN.values():
+        crops = []
+        for photo in (Image.open(path).convert("RGB") for path in paths):
+            for side in rng.integers(64, 257, each):
+                left, top = rng.integers(0, photo.width - side + 1), rng.integers(0, photo.height - side + 1)
+                crops.append(photo.resize((32, 32), box=(left, top, left + side, top + side)))
+        splits.append(rng.permutation(np.stack(crops)))
+    return "stand-in photographs", np.concatenate(splits[:2]), splits[2]
+
+
+# ---------------------------------------------------------------------------------------------------------------- holes
+def center_holes(n: int, generator: torch.Generator, size: int = 32) -> torch.Tensor:
+    """n masks with one 14x14 hole each, at rows and columns 8..21 of a 32x32 image."""
+    return square_holes(torch.full((n, 2), size // 2 - 8, device=generator.device), 14, size)
+
+
+def random_holes(n: int, generator: torch.Generator, size: int = 32) -> torch.Tensor:
+    """n masks with one 12x12 hole each, its top and its left drawn independently over all places inside the image."""
+    corners = torch.randint(0, size - 12 + 1, (n, 2), generator=generator, device=generator.device)
+    return square_holes(corners, 12, size)
+
+
+def irregular_holes(n: int, generator: torch.Generator, size: int = 32) -> torch.Tensor:
+    """n masks with one brush stroke each: a line through 5 random points, as broad as it takes to hide 10 to 40 %."""
+    device = generator.device
+    points = torch.rand(n, 5, 2, generator=generator, device=device) * size
+    hidden = torch.rand(n, 1, generator=generator, device=device) * 0.3 + 0.1
+    start, line = points[:, :-1, None], points.diff(dim=1)[:, :, None]
+    axis = torch.arange(size, device=device) + 0.5
+    pixels = torch.cartesian_prod(axis, axis)
+    along = ((pixels - start) * line).sum(-1, keepdim=True) / line.square().sum(-1, keepdim=True).clamp(min=1e-9)
+    distance = (pixels - start - along.clamp(0, 1) * line).norm(dim=-1).amin(dim=1)
+    rank = distance.argsort(dim=1, stable=True).argsort(dim=1)
+    return (rank >= (hidden * size * size).round()).float().view(n, 1, size, size)
+
+
+HOLES: dict[str, CutHoles] = {"center": center_holes, "random": random_holes, "irregular": irregular_holes}
+
+
+def square_holes(corners: torch.Tensor, side: int, size: int = 32) -> torch.Tensor:
+    """Masks `(N, 1, size, size)` with a hole of `side` pixels whose top and left `corners` `(N, 2)` gives."""
+    axis = torch.arange(size, device=corners.device)
+    inside = (axis >= corners[:, :, None]) & (axis < corners[:, :, None] + side)
+    return (~(inside[:, 0, :, None] & inside[:, 1, None, :])).float()[:, None]
+
+
+def cut_windows(images: torch.Tensor, masks: torch.Tensor, side: int, margin: int = 0) -> torch.Tensor:
+    """Around each mask's square hole of `side` pixels, the image's window with `margin` more on each side.
+
+    Images `(N, C, H, W)` give windows `(N, C, side + 2 * margin, side + 2 * margin)`, which are 0 outside the image.
+    """
+    hole, padded = masks[:, 0] == 0, F.pad(images, (margin,) * 4)
+    axis = torch.arange(side + 2 * margin, device=images.device)
+    rows = hole.any(dim=2).int().argmax(dim=1, keepdim=True) + axis
+    columns = hole.any(dim=1).int().argmax(dim=1, keepdim=True) + axis
+    which = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def evaluation_masks(kind: str, n: int, size: int = 32) -> torch.Tensor:
+    """The n masks of this kind that everything is scored on: the same ones on every device and in every notebook."""
+    return HOLES[kind](n, torch.Generator("cpu").manual_seed(2026), size)
+
+
+# ---------------------------------------------------------------------------------------------------------------- input
+def network_input(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """The 4 channels that every network sees, `(N, 4, H, W)`: the image with its hole set to 0, and the mask."""
+    return torch.cat([images * masks, masks], dim=1)
+
+
+def composite(fill: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """The known pixels of `images`, bit for bit, and `fill` in the hole."""
+    return torch.where(masks > 0, images, fill)
+
+
+def fill_images(filler: Filler, images: torch.Tensor, masks: torch.Tensor, batch_size: int = 250) -> torch.Tensor:
+    """Composites `(N, 3, H, W)` in [0, 1], on the CPU, of `uint8` images and masks filled in batches on the device."""
+    filled = []
+    with torch.inference_mode():
+        for some, some_masks in zip(images.split(batch_size), masks.split(batch_size), strict=True):
+            some, some_masks = some.to(DEVICE) / 255, some_masks.to(DEVICE)
+            fill = filler(some * some_masks, some_masks).clamp(0, 1)  # it is not even given what it shall guess
+            filled.append(composite(fill, some, some_masks).cpu())
+    return torch.cat(filled)
+
+
+# ------------------------------------------------------------------------------------------------------------ baselines
+def fill_mean_colour(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Everywhere the mean colour of the image's known pixels."""
+    known = (images * masks).sum(dim=(2, 3), keepdim=True) / masks.sum(dim=(2, 3), keepdim=True)
+    return known.expand_as(images)
+
+
+def fill_biharmonic(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """The smoothest surface through the known pixels (biharmonic equation, scikit-image)."""
+    holes = (masks[:, 0] == 0).cpu().numpy()  # scikit-image's masks are the other way round: 1 = hole
+    pictures = images.permute(0, 2, 3, 1).cpu().numpy()
+    filled = [inpaint_biharmonic(p, h, channel_axis=-1) for p, h in zip(pictures, holes, strict=True)]
+    return torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).to(images)
+
+
+def fill_heat(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Heat diffusion at rest: each hidden pixel is the mean of its neighbours (Laplace's equation, solved directly)."""
+    n, _, height, width = images.shape
+    colours = images.permute(0, 2, 3, 1).reshape(-1, 3).double().cpu().numpy()
+    hole = (masks == 0).flatten().cpu().numpy()
+    neighbours, _ = skimage.graph.pixel_graph(np.ones((height, width), dtype=bool))
+    every_image = scipy.sparse.kron(scipy.sparse.eye_array(n), scipy.sparse.csgraph.laplacian(neighbours))
+    equations = every_image.tocsr()[hole]
+    colours[hole] = scipy.sparse.linalg.spsolve(equations[:, hole].tocsc(), -(equations[:, ~hole] @ colours[~hole]))
+    return torch.from_numpy(colours).view(n, height, width, 3).permute(0, 3, 1, 2).to(images)
+
+
+BASELINES = {"mean colour": fill_mean_colour, "biharmonic": fill_biharmonic, "heat diffusion": fill_heat}
+
+
+# ------------------------------------------------------------------------------------------------------------- training
+def train(
+    model: torch.nn.Module,
+    loss_fn: Callable,
+    photos: Photos,
+    cut_holes: CutHoles,
+    epochs: int,
+    rate: float = 1e-3,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Train `model` in place on new holes and flips at every step, and leave it in its best validated state.
+
+    `loss_fn(model, images, masks, progress)`, with `progress` from 0 to 1, returns the loss and a dict of figures to
+    log. The effort scales `epochs`. AdamW (Loshchilov & Hutter 2019), the rate warmed up and then decayed to 0.
+    Returns the log, one row a validation, from the untrained model (epoch 0) to the last. Interrupting it ends the
+    training early. Raises FloatingPointError where the loss is no longer finite.
+    """
+    device, epochs = DEVICE, max(1, round(epochs * EFFORTS[get_effort()][0]))
+    batch_size = min(batch_size, len(photos.train))
+    steps = len(photos.train) // batch_size  # of one epoch
+    total = epochs * steps
+    torch.manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
+    model.to(device, memory_format=torch.channels_last)
+    images, losses = photos.train.to(device), torch.full((steps,), torch.nan, device=device)
+    held_out = photos.validation.to(device) / 255
+    held_out_masks = cut_holes(len(held_out), torch.Generator("cpu").manual_seed(seed)).to(device)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=get_precision(device) == torch.bfloat16)
+    optimizer = torch.optim.AdamW(model.parameters(), rate, fused=device.type != "mps")
+    schedule = torch.optim.lr_scheduler.LambdaLR(  # up for a twentieth of the steps, then down to 0
+        optimizer, lambda step: min(20 * (step + 1) / total, (total - step) / (0.95 * total), 1)
+    )
+    log, best, started = [], None, time.time()
+    status = display({"text/plain": ""}, raw=True, display_id=True) if get_ipython() else None
+
+    def validate(epoch: int) -> None:
+        nonlocal best
+        model.eval()
+        with torch.inference_mode(), autocast:
+            loss, figures = loss_fn(model, held_out, held_out_masks, 1.0)
+        model.train()
+        row = {"training": losses.mean(), "validation": loss} | figures
+        row = {name: float(figure) for name, figure in row.items()}
+        if all(row["validation"] < earlier["validation"] for earlier in log):
+            best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        log.append({"epoch": epoch, "seconds": time.time() - started, **row})
+        shown = ", ".join(f"{name} {figure:.4g}" for name, figure in row.items() if figure == figure)
+        print(f"epoch {epoch:3} of {epochs}, {log[-1]['seconds']:4.0f} s: {shown}", flush=True)
+
+    try:
+        validate(0)
+        for epoch in range(1, epochs + 1):
+            order = torch.randperm(len(images), generator=generator, device=device)
+            for step, chosen in enumerate(order[: steps * batch_size].view(steps, batch_size)):
+                batch = images[chosen] / 255
+                flip = torch.rand(batch_size, 1, 1, 1, generator=generator, device=device) < 0.5
+                batch = torch.where(flip, batch.flip(3), batch)
+                with autocast:
+                    progress = (epoch - 1 + step / steps) / epochs
+                    loss, _ = loss_fn(model, batch, cut_holes(batch_size, generator), progress)
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                losses[step] = loss.detach()  # kept on the device: reading it here would wait for the device
+                if status and step % 20 == 0:
+                    status.update({"text/plain": f"epoch {epoch} of {epochs}, {step / steps:4.0%}"}, raw=True)
+            if not losses.isfinite().all():
+                step = (epoch - 1) * steps + int((~losses.isfinite()).nonzero()[0]) + 1
+                raise FloatingPointError(f"The loss is no longer finite at step {step}: lower the rate.")
+            if epoch % max(1, epochs // 8) == 0 or epoch == epochs:
+                validate(epoch)
+    except KeyboardInterrupt:
+        print("Stopped by hand: the best state so far is kept, and the cells below can be run.")
+    finally:
+        model.load_state_dict(best or model.state_dict())
+        model.eval()
+    return pd.DataFrame(log)
+
+
+# -------------------------------------------------------------------------------------------------------------- metrics
+def score_images(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> pd.DataFrame:
+    """One row an image, over hole pixels and 3 channels, of composites and the `uint8` images they replace.
+
+    Columns: mse, mae, ssim (scikit-image's map), gradient and true_gradient (mean absolute, inside the hole), and
+    mae_4x4, of the means of 4x4 blocks (NaN where the holes are not 12x12).
+    """
+
+    def mean_inside(values: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+        return (values * inside).sum(dim=(1, 2, 3)) / (3 * inside.sum(dim=(1, 2, 3)))
+
+    truth, hole = images / 255, 1 - masks
+    error = filled - truth
+    planes = [x.flatten(0, 1).numpy() for x in (truth, filled)]
+    ssim = structural_similarity(*planes, channel_axis=0, data_range=1, full=True)[1]
+    scores = {
+        "mse": mean_inside(error.square(), hole),
+        "mae": mean_inside(error.abs(), hole),
+        "ssim": mean_inside(torch.from_numpy(ssim).view_as(truth), hole),
+    }
+    for name, x in (("gradient", filled), ("true_gradient", truth)):
+        right = mean_inside(x.diff(dim=3).abs(), hole[..., 1:] * hole[..., :-1])
+        down = mean_inside(x.diff(dim=2).abs(), hole[..., 1:, :] * hole[..., :-1, :])
+        scores[name] = (right + down) / 2
+    if (hole.sum(dim=(1, 2, 3)) == 12 * 12).all():
+        blocks = F.avg_pool2d(cut_windows(error, masks, 12), 4)
+        scores["mae_4x4"] = blocks.abs().mean(dim=(1, 2, 3))
+    return pd.DataFrame(scores)
+
+
+def psnr(mse: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Pooled PSNR in dB of images' mean squared errors."""
+    return -10 * np.log10(np.mean(np.asarray(mse), axis=axis))
+
+
+def interval(statistic: Callable, *samples: np.ndarray) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of `statistic(*samples, axis)`, 10,000 resamples of the images, paired."""
+    result = bootstrap(samples, statistic, n_resamples=10_000, batch=1000, paired=True, method="percentile", rng=0)
+    return tuple(float(bound) for bound in result.confidence_interval)
+
+
+def summarise(scores: pd.DataFrame) -> dict[str, float]:
+    """The figures of `results.csv` for a model that gives one answer, whose CRPS is its MAE."""
+    low_high = interval(psnr, scores.mse) + interval(np.mean, scores.mae)
+    figures = dict(zip(("psnr_low", "psnr_high", "crps_low", "crps_high"), low_high, strict=True))
+    figures |= {"psnr": psnr(scores.mse), "mae": scores.mae.mean(), "ssim": scores.ssim.mean()}
+    figures |= {"sharpness": scores.gradient.mean() / scores.true_gradient.mean(), "crps": scores.mae.mean()}
+    return figures | ({"crps_4x4": scores.mae_4x4.mean()} if "mae_4x4" in scores else {})
+
+
+def error_by_distance(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> pd.Series:
+    """Mean absolute error by a hidden pixel's distance to the nearest known pixel, in pixels, rounded."""
+    hole = (masks[:, 0] == 0).numpy()
+    apart = 10 * max(hole.shape)  # so far from each other that the nearest known pixel is in the same image
+    distance = scipy.ndimage.distance_transform_edt(hole, sampling=(apart, 1, 1))[hole]
+    error = (filled - images / 255).abs().mean(dim=1).numpy()[hole]
+    return pd.Series(error).groupby(distance.round().astype(int)).mean()
+
+
+# -------------------------------------------------------------------------------------------------------------- results
+COLUMNS = ["notebook", "model", "trained_on", "hole", "dataset", "effort", "seed", "parameters", "epochs", "seconds"]
+COLUMNS += ["device", "psnr", "psnr_low", "psnr_high", "mae", "ssim", "sharpness", "crps", "crps_low", "crps_high"]
+COLUMNS += ["crps_4x4", "loglik", "diversity", "psnr_mean", "psnr_best", "coverage"]
+
+
+def keep(notebook: str, photos: Photos, rows: list[dict], **arrays: np.ndarray) -> None:
+    """Put `rows` into results.csv, in place of those of the same model, training, hole and seed, and keep `arrays`
+    for later notebooks, with the data set and the effort that they were made with.
+    """
+    path = OUTPUT / "data" / "results.csv"
+    tables = [pd.read_csv(path)] if path.exists() else []
+    table = pd.concat([*tables, pd.DataFrame(rows).replace("", None)]).reindex(columns=COLUMNS).convert_dtypes()
+    table = table.drop_duplicates(["notebook", "model", "trained_on", "hole", "seed"], keep="last")
+    _write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.5g"))
+    arrays["made_with"] = [photos.name, get_effort()]
+    _write_whole(path.with_name(f"{notebook}.npz"), lambda temporary: np.savez_compressed(temporary, **arrays))
+
+
+def recall(notebook: str, photos: Photos) -> dict[str, np.ndarray] | None:
+    """What an earlier notebook kept; None, and a line that says why, where it has not run on this data and effort."""
+    path = OUTPUT / "data" / f"{notebook}.npz"
+    kept = dict(np.load(path)) if path.exists() else {"made_with": np.array([])}
+    if kept["made_with"].tolist() == [photos.name, get_effort()]:
+        return kept
+    print(f"{notebook} is left out: it has not been run on {photos.name} at {get_effort()} effort.")
+    return None
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make the file beside its place, then rename it: a run that is killed leaves no half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{os.getpid()}-{path.name}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- pictures
+plt.rcParams.update({"image.interpolation": "nearest", "figure.dpi": 100, "figure.constrained_layout.use": True})
+
+
+def show(figure: plt.Figure, save_as: str | None = None) -> None:
+    """Show a figure, in 256 colours, so that a notebook stays below 1 MB; `save_as` names the README's copy of it."""
+    figure.canvas.draw()
+    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").quantize(256, kmeans=1, dither=0)
+    plt.close(figure)
+    display(picture)
+    if save_as:
+        _write_whole(OUTPUT / "readme_image" / save_as, picture.save)
+
+
+def show_grid(rows: dict[str, torch.Tensor], title: str, save_as: str | None = None) -> None:
+    """Draw the images `(N, 3, H, W)` in [0, 1] of each name in a row, with the name at its left."""
+    count = len(next(iter(rows.values())))
+    figure, axes = plt.subplots(len(rows), 1, figsize=(count + 1.4, 1.07 * len(rows) + 0.5), squeeze=False)
+    for axis, (name, images) in zip(axes[:, 0], rows.items(), strict=True):
+        axis.imshow(make_grid(images, nrow=count, padding=1, pad_value=1).permute(1, 2, 0).numpy())
+        axis.set_ylabel(textwrap.fill(name, 14), rotation=0, ha="right", va="center", fontsize=9)
+        axis.set(xticks=(), yticks=())
+        axis.spines[:].set_visible(False)
+    figure.suptitle(title, fontsize=10)
+    show(figure, save_as)
