@@ -47,7 +47,8 @@ OUTPUT = ROOT / os.environ.get("IMAGE_FILL_OUTPUT", "build")
 # Every tensor of a notebook lives here.
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
 # What a run does of the full work: the share of the epochs, and the most images that it takes of a split.
-EFFORTS = {"full": (1.0, None), "quick": (0.1, None), "smoke": (0.0, 64)}
+EFFORTS = {"full": (1.0, None), "quick": (0.1, 3000), "smoke": (0.0, 64)}
+plt.rcParams.update({"image.interpolation": "nearest", "figure.dpi": 100, "figure.constrained_layout.use": True})
 
 
 def get_effort() -> str:
@@ -73,11 +74,8 @@ def announce(notebook: str) -> None:
     print(f"Effort {get_effort()!r}, on {DEVICE.type} in {str(get_precision(DEVICE)).removeprefix('torch.')}.")
     if (DATA / f"{notebook}.npz").exists():
         training, rest = np.load(DATA / f"{notebook}.npz")["minutes"]
-        print(
-            f"The stored run took {training + rest:.0f} minutes at full effort on 2 CPU cores; there, this effort",
-            end="",
-        )
-        print(f" takes about {max(1, training * EFFORTS[get_effort()][0] + rest):.0f}. A GPU takes less.")
+        print(f"An earlier run on 2 CPU cores took {training + rest:.0f} minutes at full effort;", end=" ")
+        print(f"this effort takes about {max(1, training * EFFORTS[get_effort()][0] + rest):.0f} there, less on a GPU.")
     print(f"To change it, set the variable IMAGE_FILL_EFFORT to {', '.join(EFFORTS)} and restart the kernel.")
 
 
@@ -101,14 +99,13 @@ class Photos:
 
 
 def load_images(data: str | None = None, class_name: str = "automobile") -> Photos:
-    """Load the photographs that `data` names, at most as many a split as the effort takes.
+    """Load the photographs that `data`, or else the variable IMAGE_FILL_DATA, names, as many as the effort takes.
 
-    `data`, or the variable IMAGE_FILL_DATA where it is None:
-      unset     CIFAR-10, downloaded at need; the stand-in photographs, with a warning, where that fails
-      cifar10   CIFAR-10, or a RuntimeError that says how to get it
-      photos    the stand-in: crops of the photographs that scikit-image and Matplotlib ship
-      a folder  train/<class>/..., test/<class>/... or flat train/..., test/...; a relative one is seen from the
-                repository's root; `name=folder` says how pictures and tables shall call it
+    unset     CIFAR-10, downloaded at need; where that fails the stand-in photographs, with a warning
+    cifar10   CIFAR-10, or a RuntimeError that says how to get it
+    photos    the stand-in: crops of the photographs that scikit-image and Matplotlib ship
+    a folder  with train/<class>/ and test/<class>/, or flat train/ and test/; a relative one is seen from the
+              repository's root, and `name=folder` says how pictures and tables shall call it
 
     The last tenth of the training images, at most 500, is the validation set. Raises ValueError for an unknown class
     or an unreadable image, FileNotFoundError where a folder has not this layout.
@@ -132,37 +129,35 @@ def load_images(data: str | None = None, class_name: str = "automobile") -> Phot
 
 
 def _read_cifar10(class_name: str) -> tuple[str, np.ndarray, np.ndarray]:
+    def load() -> list[CIFAR10]:  # torchvision checks each file's MD5 sum before it unpickles it, or RuntimeError
+        return [CIFAR10(DATA, train) for train in (True, False)]
+
     try:
-        splits = _load_cifar10()
+        splits = load()
     except RuntimeError:
-        splits = _fetch_cifar10()
+        splits = _fetch_cifar10(load)
     if class_name not in splits[0].classes:
         raise ValueError(f"CIFAR-10 has no class {class_name!r}; it has {', '.join(splits[0].classes)}.")
     number = splits[0].class_to_idx[class_name]
     return f"CIFAR-10 {class_name}s", *(split.data[np.array(split.targets) == number] for split in splits)
 
 
-def _load_cifar10() -> list[CIFAR10]:
-    """Training and test set. torchvision checks each file's MD5 sum before it unpickles it, and raises RuntimeError."""
-    return [CIFAR10(DATA, train) for train in (True, False)]
-
-
-def _fetch_cifar10() -> list[CIFAR10]:
+def _fetch_cifar10(load: Callable) -> list[CIFAR10]:
     """Download and unpack CIFAR-10 beside its place, then rename it into its place, one process at a time."""
     archive, place = DATA / CIFAR10.filename, DATA / CIFAR10.base_folder
     try:
         DATA.mkdir(exist_ok=True)
         with FileLock(DATA / "cifar-10.lock"), tempfile.TemporaryDirectory(dir=DATA) as scratch:
             with suppress(RuntimeError):  # another notebook may have fetched it while this one waited for the lock
-                return _load_cifar10()
+                return load()
             # torchvision's own download has no time limit: behind a firewall that swallows packets it waits for ever.
             download = pooch.HTTPDownloader(timeout=PATIENCE, progressbar=True)
             pooch.retrieve(CIFAR10.url, f"md5:{CIFAR10.tgz_md5}", archive.name, DATA, downloader=download)
-            shutil.unpack_archive(archive, scratch, filter="data")
+            shutil.unpack_archive(archive, scratch)
             if place.exists():
                 place.rename(Path(scratch) / "broken")
             (Path(scratch) / CIFAR10.base_folder).rename(place)
-        return _load_cifar10()
+        return load()
     except (OSError, ValueError) as error:
         remedy = (
             f"See that the folder can be written and has 400 MB free, or download {CIFAR10.url} by hand and put it at"
@@ -235,8 +230,7 @@ def irregular_holes(n: int, generator: torch.Generator, size: int = 32) -> torch
     points = torch.rand(n, 5, 2, generator=generator, device=device) * size
     hidden = torch.rand(n, 1, generator=generator, device=device) * 0.3 + 0.1
     start, line = points[:, :-1, None], points.diff(dim=1)[:, :, None]
-    axis = torch.arange(size, device=device) + 0.5
-    pixels = torch.cartesian_prod(axis, axis)
+    pixels = torch.cartesian_prod(*[torch.arange(size, device=device) + 0.5] * 2)
     along = ((pixels - start) * line).sum(-1, keepdim=True) / line.square().sum(-1, keepdim=True).clamp(min=1e-9)
     distance = (pixels - start - along.clamp(0, 1) * line).norm(dim=-1).amin(dim=1)
     rank = distance.argsort(dim=1, stable=True).argsort(dim=1)
@@ -254,10 +248,7 @@ def square_holes(corners: torch.Tensor, side: int, size: int = 32) -> torch.Tens
 
 
 def cut_windows(images: torch.Tensor, masks: torch.Tensor, side: int, margin: int = 0) -> torch.Tensor:
-    """Around each mask's square hole of `side` pixels, the image's window with `margin` more on each side.
-
-    Images `(N, C, H, W)` give windows `(N, C, side + 2 * margin, side + 2 * margin)`, which are 0 outside the image.
-    """
+    """Each image's window around its square hole of `side` pixels, `margin` more on all sides, 0 outside the image."""
     hole, padded = masks[:, 0] == 0, F.pad(images, (margin,) * 4)
     axis = torch.arange(side + 2 * margin, device=images.device)
     rows = hole.any(dim=2).int().argmax(dim=1, keepdim=True) + axis
@@ -284,11 +275,11 @@ def composite(fill: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> 
 
 def fill_images(filler: Filler, images: torch.Tensor, masks: torch.Tensor, batch_size: int = 250) -> torch.Tensor:
     """Composites `(N, 3, H, W)` in [0, 1], on the CPU, of `uint8` images and masks filled in batches on the device."""
-    filled = []
-    with torch.inference_mode():
+    filled, autocast = [], torch.autocast(DEVICE.type, torch.bfloat16, enabled=get_precision(DEVICE) == torch.bfloat16)
+    with torch.inference_mode(), autocast:
         for some, some_masks in zip(images.split(batch_size), masks.split(batch_size), strict=True):
             some, some_masks = some.to(DEVICE) / 255, some_masks.to(DEVICE)
-            fill = filler(some * some_masks, some_masks).clamp(0, 1)  # it is not even given what it shall guess
+            fill = filler(some * some_masks, some_masks).float().clamp(0, 1)  # it is not given what it shall guess
             filled.append(composite(fill, some, some_masks).cpu())
     return torch.cat(filled)
 
@@ -296,16 +287,14 @@ def fill_images(filler: Filler, images: torch.Tensor, masks: torch.Tensor, batch
 # ------------------------------------------------------------------------------------------------------------ baselines
 def fill_mean_colour(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Everywhere the mean colour of the image's known pixels."""
-    known = (images * masks).sum(dim=(2, 3), keepdim=True) / masks.sum(dim=(2, 3), keepdim=True)
-    return known.expand_as(images)
+    return ((images * masks).mean(dim=(2, 3)) / masks.mean(dim=(2, 3)))[:, :, None, None].expand_as(images)
 
 
 def fill_biharmonic(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """The smoothest surface through the known pixels (biharmonic equation, scikit-image)."""
     holes = (masks[:, 0] == 0).cpu().numpy()  # scikit-image's masks are the other way round: 1 = hole
-    pictures = images.permute(0, 2, 3, 1).cpu().numpy()
-    filled = [inpaint_biharmonic(p, h, channel_axis=-1) for p, h in zip(pictures, holes, strict=True)]
-    return torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).to(images)
+    pairs = zip(images.cpu().numpy(), holes, strict=True)
+    return torch.from_numpy(np.stack([inpaint_biharmonic(p, h, channel_axis=0) for p, h in pairs])).to(images)
 
 
 def fill_heat(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -337,26 +326,23 @@ def train(
     """Train `model` in place on new holes and flips at every step, and leave it in its best validated state.
 
     `loss_fn(model, images, masks, progress)`, with `progress` from 0 to 1, returns the loss and a dict of figures to
-    log. The effort scales `epochs`. AdamW (Loshchilov & Hutter 2019), the rate warmed up and then decayed to 0.
-    Returns the log, one row a validation, from the untrained model (epoch 0) to the last. Interrupting it ends the
-    training early. Raises FloatingPointError where the loss is no longer finite.
+    log. The effort scales `epochs`; an interrupt ends the training early. The optimiser is AdamW (Loshchilov & Hutter
+    2019). Returns the log, one row a validation. Raises FloatingPointError where the loss is not finite.
     """
-    device, epochs = DEVICE, max(1, round(epochs * EFFORTS[get_effort()][0]))
-    batch_size = min(batch_size, len(photos.train))
+    epochs, batch_size = max(1, round(epochs * EFFORTS[get_effort()][0])), min(batch_size, len(photos.train))
     steps = len(photos.train) // batch_size  # of one epoch
-    total = epochs * steps
+    total, log, best, started = epochs * steps, [], None, time.time()
     torch.manual_seed(seed)
-    generator = torch.Generator(device).manual_seed(seed)
-    model.to(device, memory_format=torch.channels_last)
-    images, losses = photos.train.to(device), torch.full((steps,), torch.nan, device=device)
-    held_out = photos.validation.to(device) / 255
-    held_out_masks = cut_holes(len(held_out), torch.Generator("cpu").manual_seed(seed)).to(device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=get_precision(device) == torch.bfloat16)
-    optimizer = torch.optim.AdamW(model.parameters(), rate, fused=device.type != "mps")
+    generator = torch.Generator(DEVICE).manual_seed(seed)
+    model.to(DEVICE, memory_format=torch.channels_last)
+    images, losses = photos.train.to(DEVICE), torch.full((steps,), torch.nan, device=DEVICE)
+    held_out = photos.validation.to(DEVICE) / 255
+    held_out_masks = cut_holes(len(held_out), torch.Generator("cpu").manual_seed(2026)).to(DEVICE)
+    autocast = torch.autocast(DEVICE.type, torch.bfloat16, enabled=get_precision(DEVICE) == torch.bfloat16)
+    optimizer = torch.optim.AdamW(model.parameters(), rate, fused=DEVICE.type != "mps")
     schedule = torch.optim.lr_scheduler.LambdaLR(  # up for a twentieth of the steps, then down to 0
         optimizer, lambda step: min(20 * (step + 1) / total, (total - step) / (0.95 * total), 1)
     )
-    log, best, started = [], None, time.time()
     status = display({"text/plain": ""}, raw=True, display_id=True) if get_ipython() else None
 
     def validate(epoch: int) -> None:
@@ -365,8 +351,8 @@ def train(
         with torch.inference_mode(), autocast:
             loss, figures = loss_fn(model, held_out, held_out_masks, 1.0)
         model.train()
-        row = {"training": losses.mean(), "validation": loss} | figures
-        row = {name: float(figure) for name, figure in row.items()}
+        figures = {"training": losses.mean(), "validation": loss} | figures
+        row = {name: float(figure) for name, figure in figures.items()}
         if all(row["validation"] < earlier["validation"] for earlier in log):
             best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         log.append({"epoch": epoch, "seconds": time.time() - started, **row})
@@ -376,10 +362,10 @@ def train(
     try:
         validate(0)
         for epoch in range(1, epochs + 1):
-            order = torch.randperm(len(images), generator=generator, device=device)
+            order = torch.randperm(len(images), generator=generator, device=DEVICE)
             for step, chosen in enumerate(order[: steps * batch_size].view(steps, batch_size)):
                 batch = images[chosen] / 255
-                flip = torch.rand(batch_size, 1, 1, 1, generator=generator, device=device) < 0.5
+                flip = torch.rand(batch_size, 1, 1, 1, generator=generator, device=DEVICE) < 0.5
                 batch = torch.where(flip, batch.flip(3), batch)
                 with autocast:
                     progress = (epoch - 1 + step / steps) / epochs
@@ -407,31 +393,20 @@ def train(
 
 # -------------------------------------------------------------------------------------------------------------- metrics
 def score_images(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> pd.DataFrame:
-    """One row an image, over hole pixels and 3 channels, of composites and the `uint8` images they replace.
-
-    Columns: mse, mae, ssim (scikit-image's map), gradient and true_gradient (mean absolute, inside the hole), and
-    mae_4x4, of the means of 4x4 blocks (NaN where the holes are not 12x12).
+    """One row an image, over hole pixels and 3 channels, of composites and the `uint8` images that they fill: mse, mae,
+    ssim (scikit-image's map), gradient and true_gradient (mean absolute), mae_4x4 (of block means, in 12x12 holes).
     """
-
-    def mean_inside(values: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-        return (values * inside).sum(dim=(1, 2, 3)) / (3 * inside.sum(dim=(1, 2, 3)))
-
-    truth, hole = images / 255, 1 - masks
-    error = filled - truth
-    planes = [x.flatten(0, 1).numpy() for x in (truth, filled)]
+    truth, hole, every = images / 255, 1 - masks, (1, 2, 3)
+    error, planes = filled - truth, [x.flatten(0, 1).numpy() for x in (truth, filled)]
     ssim = structural_similarity(*planes, channel_axis=0, data_range=1, full=True)[1]
-    scores = {
-        "mse": mean_inside(error.square(), hole),
-        "mae": mean_inside(error.abs(), hole),
-        "ssim": mean_inside(torch.from_numpy(ssim).view_as(truth), hole),
-    }
+    maps = {"mse": error.square(), "mae": error.abs(), "ssim": torch.from_numpy(ssim).view_as(truth)}
+    scores = {name: (values * hole).sum(every) / (3 * hole.sum(every)) for name, values in maps.items()}
+    right, down = hole[..., 1:] * hole[..., :-1], hole[..., 1:, :] * hole[..., :-1, :]  # neighbours, both hidden
     for name, x in (("gradient", filled), ("true_gradient", truth)):
-        right = mean_inside(x.diff(dim=3).abs(), hole[..., 1:] * hole[..., :-1])
-        down = mean_inside(x.diff(dim=2).abs(), hole[..., 1:, :] * hole[..., :-1, :])
-        scores[name] = (right + down) / 2
-    if (hole.sum(dim=(1, 2, 3)) == 12 * 12).all():
-        blocks = F.avg_pool2d(cut_windows(error, masks, 12), 4)
-        scores["mae_4x4"] = blocks.abs().mean(dim=(1, 2, 3))
+        total = (x.diff(dim=3).abs() * right).sum(every) + (x.diff(dim=2).abs() * down).sum(every)
+        scores[name] = total / (3 * right.sum(every) + 3 * down.sum(every))
+    if (hole.sum(every) == 12 * 12).all():
+        scores["mae_4x4"] = F.avg_pool2d(cut_windows(error, masks, 12), 4).abs().mean(every)
     return pd.DataFrame(scores)
 
 
@@ -460,8 +435,8 @@ def error_by_distance(filled: torch.Tensor, images: torch.Tensor, masks: torch.T
     hole = (masks[:, 0] == 0).numpy()
     apart = 10 * max(hole.shape)  # so far from each other that the nearest known pixel is in the same image
     distance = scipy.ndimage.distance_transform_edt(hole, sampling=(apart, 1, 1))[hole]
-    error = (filled - images / 255).abs().mean(dim=1).numpy()[hole]
-    return pd.Series(error).groupby(distance.round().astype(int)).mean()
+    error = pd.Series((filled - images / 255).abs().mean(dim=1).numpy()[hole])
+    return error.groupby(distance.round().astype(int)).mean()
 
 
 # -------------------------------------------------------------------------------------------------------------- results
@@ -471,9 +446,7 @@ COLUMNS += ["crps_4x4", "loglik", "diversity", "psnr_mean", "psnr_best", "covera
 
 
 def keep(notebook: str, photos: Photos, rows: list[dict], **arrays: np.ndarray) -> None:
-    """Put `rows` into results.csv, in place of those of the same model, training, hole and seed, and keep `arrays`
-    for later notebooks, with the data set and the effort that they were made with.
-    """
+    """Put `rows` into results.csv, in place of equal models', and keep `arrays` for later notebooks."""
     path = OUTPUT / "data" / "results.csv"
     tables = [pd.read_csv(path)] if path.exists() else []
     table = pd.concat([*tables, pd.DataFrame(rows).replace("", None)]).reindex(columns=COLUMNS).convert_dtypes()
@@ -505,9 +478,6 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures
-plt.rcParams.update({"image.interpolation": "nearest", "figure.dpi": 100, "figure.constrained_layout.use": True})
-
-
 def show(figure: plt.Figure, save_as: str | None = None) -> None:
     """Show a figure, in 256 colours, so that a notebook stays below 1 MB; `save_as` names the README's copy of it."""
     figure.canvas.draw()
@@ -525,7 +495,6 @@ def show_grid(rows: dict[str, torch.Tensor], title: str, save_as: str | None = N
     for axis, (name, images) in zip(axes[:, 0], rows.items(), strict=True):
         axis.imshow(make_grid(images, nrow=count, padding=1, pad_value=1).permute(1, 2, 0).numpy())
         axis.set_ylabel(textwrap.fill(name, 14), rotation=0, ha="right", va="center", fontsize=9)
-        axis.set(xticks=(), yticks=())
-        axis.spines[:].set_visible(False)
+        axis.set(xticks=(), yticks=(), frame_on=False)
     figure.suptitle(title, fontsize=10)
     show(figure, save_as)

@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import pickle
-import resource
 import subprocess
 import sys
 import tarfile
@@ -233,9 +232,9 @@ def test_a_read_only_data_folder_is_a_clear_error_unless_all_is_there(server, ar
         utils.DATA.chmod(0o755)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="this system cannot limit the size of files")
 def test_no_space_left_is_a_clear_error(server, archive):
     """A limit on the size of files stands for a full disk: both end a write with an OSError."""
+    resource = pytest.importorskip("resource", reason="this system cannot limit the size of files")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     for size in (100_000, len(archive.content) - 1):
         try:

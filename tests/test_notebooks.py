@@ -1,0 +1,137 @@
+"""The stored notebooks, the README and the two commands are what they say they are."""
+
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import pytest
+
+import readme
+import utils
+from notebooks import PATHS, code_cells
+
+README = readme.README.read_text(encoding="utf-8")
+HOME = re.compile(r"(?:/(?:home|root|Users|tmp|work|opt|mnt|var)/|[A-Z]:\\\\)[\w.-]+")
+each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def outputs(path):
+    return [output for cell in code_cells(path) for output in cell.outputs]
+
+
+@each_notebook
+def test_it_is_stored_as_executed_from_top_to_bottom(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert not [output for output in outputs(path) if output.output_type == "error" or output.get("name") == "stderr"]
+
+
+@each_notebook
+def test_it_is_small_and_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert path.stat().st_size < 1_000_000
+    assert len(notebook.cells) <= 45
+    assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 40
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}, "widget state, or traces of the tool that ran it"
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells), "execution timings"
+    assert not HOME.findall(path.read_text(encoding="utf-8")), "a path of the machine that ran it"
+
+
+@each_notebook
+def test_it_shows_a_full_run_on_real_photographs(path):
+    text = path.read_text(encoding="utf-8")
+    assert "Effort 'full'" in text
+    assert "stand-in photographs" not in "".join(str(output) for output in outputs(path))
+
+
+@each_notebook
+def test_every_figure_is_a_png(path):
+    kinds = {kind for output in outputs(path) for kind in output.get("data", {})}
+    assert "image/png" in kinds
+    assert not {kind for kind in kinds if kind.startswith("image/") and kind != "image/png"}
+
+
+def test_every_notebook_is_run_by_nbval():
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval-lax",
+        "--nbval-current-env",
+        "--collect-only",
+        "-q",
+        "notebooks",
+    ]
+    collected = subprocess.run(command, cwd=utils.ROOT, capture_output=True, text=True, check=True).stdout
+    assert PATHS
+    for path in PATHS:
+        assert collected.count(f"{path.name}::Cell") == len(code_cells(path))
+    assert (
+        "notebooks" in (utils.ROOT / "pyproject.toml").read_text(encoding="utf-8").split("testpaths")[1].split("\n")[0]
+    )
+
+
+def test_the_results_are_those_of_the_stored_notebooks():
+    table = pd.read_csv(utils.ROOT / "data" / "results.csv")
+    assert list(table.columns) == utils.COLUMNS
+    assert table.dataset.nunique() == 1
+    assert set(table.effort) == {"full"}
+    for path in PATHS:
+        shown = "".join(str(output) for output in outputs(path))
+        for row in table[table.notebook == int(path.name[0])].itertuples():
+            assert f"{row.psnr:.2f} [{row.psnr_low:.2f}, {row.psnr_high:.2f}]" in shown
+
+
+def test_the_readmes_table_is_that_of_the_results():
+    assert readme.with_table(README) == README
+
+
+def test_the_readmes_pictures_are_those_of_the_notebooks():
+    """Written from the very figures that the notebooks show: each stored output has its twin in the notebook."""
+    import base64
+
+    stored = {
+        base64.b64decode(output.data["image/png"])
+        for path in PATHS
+        for output in outputs(path)
+        if "data" in output
+        if "image/png" in output.data
+    }
+    named = re.findall(r"\((readme_image/[^)]+)\)", README)
+    pictures = sorted(str(path.relative_to(utils.ROOT)) for path in (utils.ROOT / "readme_image").iterdir())
+    assert set(named) <= set(pictures)
+    for picture in pictures:
+        assert (utils.ROOT / picture).read_bytes() in stored, picture
+
+
+def test_what_the_readme_links_to_exists():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (utils.ROOT / target).exists(), target
+
+
+def test_the_readme_tells_each_variable_and_each_value():
+    """Every variable that the code reads has its row; the tests of data and training check what the rows say."""
+    sources = [utils.ROOT / "utils.py", utils.ROOT / "Makefile", *PATHS]
+    read = {name for path in sources for name in re.findall(r"IMAGE_FILL_[A-Z]+", path.read_text(encoding="utf-8"))}
+    rows = dict(re.findall(r"^\| `(IMAGE_FILL_[A-Z]+)` \| (.*) \|$", README, flags=re.M))
+    assert set(rows) == read
+    assert set(re.findall(r"`(full|quick|smoke)`:", rows["IMAGE_FILL_EFFORT"])) == set(utils.EFFORTS)
+    assert utils.EFFORTS == {"full": (1, None), "quick": (0.1, 3000), "smoke": (0, 64)}, "as the README says"
+
+
+def test_output_goes_below_the_folder_that_the_variable_names():
+    for value, folder in ((None, "build"), (".", ".")):
+        env = {name: text for name, text in os.environ.items() if name != "IMAGE_FILL_OUTPUT"}
+        env |= {"IMAGE_FILL_OUTPUT": value} if value else {}
+        command = [sys.executable, "-c", "import utils; print(utils.OUTPUT.relative_to(utils.ROOT))"]
+        printed = subprocess.run(command, cwd=utils.ROOT, env=env, capture_output=True, text=True, check=True).stdout
+        assert printed.strip() == folder
+
+
+def test_utils_is_small():
+    assert len((utils.ROOT / "utils.py").read_text(encoding="utf-8").splitlines()) <= 500
