@@ -33,12 +33,8 @@ notebooks: $(READY)
 	@set -e; for notebook in $(NOTEBOOKS); do \
 		IMAGE_FILL_DATA="$(or $(IMAGE_FILL_DATA),cifar10)" IMAGE_FILL_EFFORT=full IMAGE_FILL_OUTPUT=. \
 			$(PAPERMILL) $$notebook build/full/$${notebook##*/}; \
-		$(BIN)/jupyter nbconvert --log-level WARN --to notebook --output-dir notebooks build/full/$${notebook##*/} \
-			--ClearMetadataPreprocessor.enabled=True \
-			--ClearMetadataPreprocessor.preserve_cell_metadata_mask='{("tags",)}' \
-			--ClearMetadataPreprocessor.preserve_nb_metadata_mask='{("language_info", "name"), ("kernelspec",)}'; \
 	done
-	@$(BIN)/python tests/readme.py
+	@$(BIN)/python tests/publish.py build/full
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -124,8 +124,8 @@ def load_images(data: str | None = None, class_name: str = "automobile") -> Phot
             warnings.warn(f"STAND-IN PHOTOGRAPHS ARE USED INSTEAD OF CIFAR-10. {error}", stacklevel=2)
             name, train, test = _crop_stand_in()
     train, test = (torch.from_numpy(split).permute(0, 3, 1, 2).contiguous() for split in (train, test))
-    held_out = min(500, max(1, len(train) // 10))
-    return Photos(name, train[:-held_out][:most], train[-held_out:][:most], test[:most])
+    split = len(train) - min(500, max(1, len(train) // 10))
+    return Photos(name, train[:split][:most], train[split:][:most], test[:most])
 
 
 def _read_cifar10(class_name: str) -> tuple[str, np.ndarray, np.ndarray]:
@@ -159,11 +159,9 @@ def _fetch_cifar10(load: Callable) -> list[CIFAR10]:
             (Path(scratch) / CIFAR10.base_folder).rename(place)
         return load()
     except (OSError, ValueError) as error:
-        remedy = (
-            f"See that the folder can be written and has 400 MB free, or download {CIFAR10.url} by hand and put it at"
-        )
-        reason = f"CIFAR-10 could not be put into {DATA}: {type(error).__name__}: {error}."
-        raise RuntimeError(f"{reason} {remedy} {archive}. IMAGE_FILL_DATA=photos does without it.") from error
+        reason = f"CIFAR-10 could not be put into {DATA}: {type(error).__name__}: {error}. See that the folder can be"
+        remedy = f"written and has 400 MB free, or download {CIFAR10.url} by hand and put it at {archive}."
+        raise RuntimeError(f"{reason} {remedy} IMAGE_FILL_DATA=photos does without it.") from error
 
 
 def _read_folder(data: str, class_name: str) -> tuple[str, np.ndarray, np.ndarray]:
@@ -174,7 +172,7 @@ def _read_folder(data: str, class_name: str) -> tuple[str, np.ndarray, np.ndarra
         if not source.is_dir():
             layout = "train/<class>/ and test/<class>/, or the images themselves in train/ and test/"
             raise FileNotFoundError(f"There is no folder {source}. Give cifar10, photos, or a folder with {layout}.")
-        if classes := sorted(p.name for p in source.iterdir() if p.is_dir()):
+        if classes := sorted(p.name for p in source.iterdir() if p.is_dir() and not p.name.startswith(".")):
             if class_name not in classes:
                 raise ValueError(f"{source} has no class {class_name!r}; it has {', '.join(classes)}.")
             source, name = source / class_name, f"{folder.resolve().name}, {class_name}"
@@ -321,6 +319,7 @@ def train(
     epochs: int,
     rate: float = 1e-3,
     batch_size: int = 16,
+    weight_decay: float = 0.01,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Train `model` in place on new holes and flips at every step, and leave it in its best validated state.
@@ -339,7 +338,7 @@ def train(
     held_out = photos.validation.to(DEVICE) / 255
     held_out_masks = cut_holes(len(held_out), torch.Generator("cpu").manual_seed(2026)).to(DEVICE)
     autocast = torch.autocast(DEVICE.type, torch.bfloat16, enabled=get_precision(DEVICE) == torch.bfloat16)
-    optimizer = torch.optim.AdamW(model.parameters(), rate, fused=DEVICE.type != "mps")
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=weight_decay, fused=DEVICE.type != "mps")
     schedule = torch.optim.lr_scheduler.LambdaLR(  # up for a twentieth of the steps, then down to 0
         optimizer, lambda step: min(20 * (step + 1) / total, (total - step) / (0.95 * total), 1)
     )
@@ -433,8 +432,7 @@ def summarise(scores: pd.DataFrame) -> dict[str, float]:
 def error_by_distance(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> pd.Series:
     """Mean absolute error by a hidden pixel's distance to the nearest known pixel, in pixels, rounded."""
     hole = (masks[:, 0] == 0).numpy()
-    apart = 10 * max(hole.shape)  # so far from each other that the nearest known pixel is in the same image
-    distance = scipy.ndimage.distance_transform_edt(hole, sampling=(apart, 1, 1))[hole]
+    distance = scipy.ndimage.distance_transform_edt(hole, sampling=(1e4, 1, 1))[hole]  # images lie 10,000 pixels apart
     error = pd.Series((filled - images / 255).abs().mean(dim=1).numpy()[hole])
     return error.groupby(distance.round().astype(int)).mean()
 
@@ -448,10 +446,12 @@ COLUMNS += ["crps_4x4", "loglik", "diversity", "psnr_mean", "psnr_best", "covera
 def keep(notebook: str, photos: Photos, rows: list[dict], **arrays: np.ndarray) -> None:
     """Put `rows` into results.csv, in place of equal models', and keep `arrays` for later notebooks."""
     path = OUTPUT / "data" / "results.csv"
-    tables = [pd.read_csv(path)] if path.exists() else []
-    table = pd.concat([*tables, pd.DataFrame(rows).replace("", None)]).reindex(columns=COLUMNS).convert_dtypes()
-    table = table.drop_duplicates(["notebook", "model", "trained_on", "hole", "seed"], keep="last")
-    _write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.5g"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # two notebooks may end at the same moment
+        tables = [pd.read_csv(path)] if path.exists() else []
+        table = pd.concat([*tables, pd.DataFrame(rows).replace("", None)]).reindex(columns=COLUMNS).convert_dtypes()
+        table = table.drop_duplicates(["notebook", "model", "trained_on", "hole", "seed"], keep="last")
+        _write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.7g"))
     arrays["made_with"] = [photos.name, get_effort()]
     _write_whole(path.with_name(f"{notebook}.npz"), lambda temporary: np.savez_compressed(temporary, **arrays))
 

@@ -1,5 +1,7 @@
 """Figures of merit against values worked out by hand and against scikit-image; the table of results."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,7 +117,19 @@ def test_results_replace_the_same_row_and_keep_the_others(photos, tmp_path, monk
     assert stored.set_index("model").psnr.to_dict() == {"heat diffusion": 15.5, "direct convolution": 15.0}
     assert "318659," in (tmp_path / "data" / "results.csv").read_text()
     left = sorted(path.name for path in (tmp_path / "data").iterdir())
-    assert left == ["1_direct_convolution.npz", "results.csv"], "a temporary file was left"
+    assert left == ["1_direct_convolution.npz", "results.csv", "results.lock"], "a temporary file was left"
+
+
+def test_notebooks_that_end_at_the_same_moment_lose_no_row(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(utils, "OUTPUT", tmp_path)
+
+    def end(number: int) -> None:
+        row = {"notebook": number, "model": f"model {number}", "hole": "random"}
+        utils.keep(f"notebook {number}", photos, [row])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(end, range(8)))
+    assert sorted(pd.read_csv(tmp_path / "data" / "results.csv").notebook) == list(range(8))
 
 
 def test_what_is_kept_comes_back_only_for_the_same_data_and_effort(photos, tmp_path, monkeypatch, capsys):

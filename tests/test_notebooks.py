@@ -9,11 +9,11 @@ import nbformat
 import pandas as pd
 import pytest
 
-import readme
+import publish
 import utils
 from notebooks import PATHS, code_cells
 
-README = readme.README.read_text(encoding="utf-8")
+README = publish.README.read_text(encoding="utf-8")
 HOME = re.compile(r"(?:/(?:home|root|Users|tmp|work|opt|mnt|var)/|[A-Z]:\\\\)[\w.-]+")
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
@@ -88,7 +88,7 @@ def test_the_results_are_those_of_the_stored_notebooks():
 
 
 def test_the_readmes_table_is_that_of_the_results():
-    assert readme.with_table(README) == README
+    assert publish.with_table(README) == README
 
 
 def test_the_readmes_pictures_are_those_of_the_notebooks():

@@ -1,0 +1,63 @@
+"""What `make notebooks` does last: `python tests/publish.py build/full` puts the notebooks that were executed there,
+without the traces of the tool that ran them, into notebooks/, and the table of results into the README.
+"""
+
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+
+
+def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Of the metadata only the kernel and the cells' tags; what a cell printed line by line as one output."""
+    kept = {name: notebook.metadata[name] for name in ("kernelspec", "language_info")}
+    notebook.metadata = kept | {"language_info": {"name": "python"}}
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = {"tags": tags} if tags else {}
+        outputs = []
+        for output in cell.get("outputs", []):
+            if outputs and output.get("name") == outputs[-1].get("name") == "stdout":
+                outputs[-1].text += output.text
+            elif output.get("data", {}).get("text/plain") != "":  # the line of live progress, empty at the end
+                outputs.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = outputs
+    return notebook
+
+
+def results_table() -> str:
+    """One row a model and training, in Markdown: PSNR in dB with its 95 % interval, by kind of hole."""
+    table = pd.read_csv(ROOT / "data" / "results.csv").fillna({"trained_on": ""})
+    table["psnr"] = [f"{r.psnr:.2f} [{r.psnr_low:.2f}, {r.psnr_high:.2f}]" for r in table.itertuples()]
+    data = ", ".join(table.dataset.unique())
+    lines = [
+        f"Hole PSNR in dB on the test images of {data}, by kind of hole, with 95 % intervals over images.",
+        "",
+        "| filler | trained on | center 14x14 | random 12x12 | irregular | sharpness, random | training |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for (model, trained_on), rows in table.groupby(["model", "trained_on"], sort=False):
+        by_hole, first = rows.set_index("hole"), rows.iloc[0]
+        psnr = by_hole.psnr.reindex(["center", "random", "irregular"], fill_value="")
+        training = f"{first.epochs:.0f} epochs, {first.seconds / 60:.0f} min, {first.device}" if trained_on else ""
+        cells = [model, trained_on, *psnr, f"{by_hole.sharpness['random']:.2f}", training]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def with_table(readme: str) -> str:
+    """The README with this table between its two marks."""
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}\n{results_table()}\n{END}{rest.split(END)[1]}"
+
+
+if __name__ == "__main__":
+    for path in sorted(Path(sys.argv[1]).glob("*.ipynb")):
+        nbformat.write(clean(nbformat.read(path, as_version=4)), ROOT / "notebooks" / path.name)
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
