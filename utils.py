@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parent
 DATA = ROOT / "data"
 PATIENCE = 20  # seconds that a download may pass without a byte
 # Everything a run writes goes below this folder; `make notebooks` alone sets it to the repository itself.
-OUTPUT = ROOT / os.environ.get("IMAGE_FILL_OUTPUT", "build")
+OUTPUT = ROOT / (os.environ.get("IMAGE_FILL_OUTPUT") or "build")
 # Every tensor of a notebook lives here.
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
 # What a run does of the full work: the share of the epochs, and the most images that it takes of a split.
@@ -193,7 +193,7 @@ def read_photo(path: Path | str, size: int = 32) -> np.ndarray:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
             return np.asarray(ImageOps.fit(image, (size, size)))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as an image ({error}). Mend it or take it away.") from error
 
 
@@ -298,7 +298,7 @@ def fill_biharmonic(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 def fill_heat(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Heat diffusion at rest: each hidden pixel is the mean of its neighbours (Laplace's equation, solved directly)."""
     n, _, height, width = images.shape
-    colours = images.permute(0, 2, 3, 1).reshape(-1, 3).double().cpu().numpy()
+    colours = images.permute(0, 2, 3, 1).reshape(-1, 3).cpu().double().numpy()
     hole = (masks == 0).flatten().cpu().numpy()
     neighbours, _ = skimage.graph.pixel_graph(np.ones((height, width), dtype=bool))
     every_image = scipy.sparse.kron(scipy.sparse.eye_array(n), scipy.sparse.csgraph.laplacian(neighbours))
@@ -358,8 +358,8 @@ def train(
         shown = ", ".join(f"{name} {figure:.4g}" for name, figure in row.items() if figure == figure)
         print(f"epoch {epoch:3} of {epochs}, {log[-1]['seconds']:4.0f} s: {shown}", flush=True)
 
+    validate(0)
     try:
-        validate(0)
         for epoch in range(1, epochs + 1):
             order = torch.randperm(len(images), generator=generator, device=DEVICE)
             for step, chosen in enumerate(order[: steps * batch_size].view(steps, batch_size)):

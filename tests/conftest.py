@@ -1,9 +1,7 @@
 import os
 
-# Before `utils` is imported: tests never reach for a network and never write tracked files.
-os.environ.setdefault("IMAGE_FILL_DATA", "photos")
-os.environ.setdefault("IMAGE_FILL_EFFORT", "smoke")
-os.environ.setdefault("IMAGE_FILL_OUTPUT", "build/test")
+# Before `utils` is imported, here or in a kernel: tests need no network and write no tracked file.
+os.environ |= {"IMAGE_FILL_DATA": "photos", "IMAGE_FILL_EFFORT": "smoke", "IMAGE_FILL_OUTPUT": "build/test"}
 
 import matplotlib
 import pytest

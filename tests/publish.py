@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +25,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         for output in cell.get("outputs", []):
             if outputs and output.get("name") == outputs[-1].get("name") == "stdout":
                 outputs[-1].text += output.text
-            elif output.get("data", {}).get("text/plain") != "":  # the line of live progress, empty at the end
+            elif output.output_type != "display_data" or set(output.data) != {"text/plain"}:  # not the live progress
                 outputs.append(output)
         if cell.cell_type == "code":
             cell.outputs = outputs
@@ -34,6 +35,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def results_table() -> str:
     """One row a model and training, in Markdown: PSNR in dB with its 95 % interval, by kind of hole."""
     table = pd.read_csv(ROOT / "data" / "results.csv").fillna({"trained_on": ""})
+    table = table.drop_duplicates(["model", "trained_on", "hole"])  # baselines of several notebooks, further seeds
     table["psnr"] = [f"{r.psnr:.2f} [{r.psnr_low:.2f}, {r.psnr_high:.2f}]" for r in table.itertuples()]
     data = ", ".join(table.dataset.unique())
     lines = [
@@ -46,7 +48,8 @@ def results_table() -> str:
         by_hole, first = rows.set_index("hole"), rows.iloc[0]
         psnr = by_hole.psnr.reindex(["center", "random", "irregular"], fill_value="")
         training = f"{first.epochs:.0f} epochs, {first.seconds / 60:.0f} min, {first.device}" if trained_on else ""
-        cells = [model, trained_on, *psnr, f"{by_hole.sharpness['random']:.2f}", training]
+        sharpness = f"{by_hole.sharpness.get('random', np.nan):.2f}".replace("nan", "")
+        cells = [model, trained_on, *psnr, sharpness, training]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -58,6 +61,6 @@ def with_table(readme: str) -> str:
 
 
 if __name__ == "__main__":
-    for path in sorted(Path(sys.argv[1]).glob("*.ipynb")):
-        nbformat.write(clean(nbformat.read(path, as_version=4)), ROOT / "notebooks" / path.name)
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        nbformat.write(clean(nbformat.read(Path(sys.argv[1]) / path.name, as_version=4)), path)
     README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
