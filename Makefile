@@ -20,7 +20,7 @@ run: $(READY)
 		$(BIN)/jupyter nbconvert --log-level WARN --to html --embed-images build/$${notebook##*/}; \
 	done
 	@$(BIN)/python -c 'import pandas as pd; t = pd.read_csv("build/data/results.csv"); \
-		print(t[["model", "trained_on", "hole", "dataset", "effort", "psnr", "ssim", "sharpness"]].to_string())'
+		print(t[["model", "trained_on", "hole", "dataset", "effort", "psnr", "ssim", "sharpness"]].to_string(index=False, na_rep=""))'
 	@echo "Executed notebooks and HTML pages are in build/, this table is build/data/results.csv."
 
 test: lint
