@@ -385,7 +385,7 @@ def train(
     except KeyboardInterrupt:
         print("Stopped by hand: the best state so far is kept, and the cells below can be run.")
     finally:
-        model.load_state_dict(best or model.state_dict())
+        model.load_state_dict(best)
         model.eval()
     return pd.DataFrame(log)
 
