@@ -1,7 +1,6 @@
 """What the three notebooks share: settings, data, holes, input, baselines, training, metrics, results, pictures.
 
-Everywhere, `images` is a float tensor `(N, 3, H, W)` in [0, 1] (a data set at rest is `uint8`), and `masks` is a
-float tensor `(N, 1, H, W)` with 1 = known pixel and 0 = hole.
+`images`: float tensor `(N, 3, H, W)` in [0, 1], at rest `uint8`; `masks`: `(N, 1, H, W)`, 1 = known pixel, 0 = hole.
 """
 
 import os
@@ -12,8 +11,8 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -26,8 +25,7 @@ import skimage.graph
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
-from IPython import get_ipython
-from IPython.display import display
+from IPython import display, get_ipython
 from PIL import Image, ImageOps
 from scipy.stats import bootstrap
 from skimage.metrics import structural_similarity
@@ -35,16 +33,12 @@ from skimage.restoration import inpaint_biharmonic
 from torchvision.datasets import CIFAR10
 from torchvision.utils import make_grid
 
-Filler = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (images, masks) -> a fill (N, 3, H, W)
-CutHoles = Callable[[int, torch.Generator], torch.Tensor]  # (n, generator) -> masks (n, 1, H, W)
-
 # ------------------------------------------------------------------------------------------------------------- settings
 ROOT = Path(__file__).resolve().parent
 DATA = ROOT / "data"
 PATIENCE = 20  # seconds that a download may pass without a byte
 # Everything a run writes goes below this folder; `make notebooks` alone sets it to the repository itself.
 OUTPUT = ROOT / (os.environ.get("IMAGE_FILL_OUTPUT") or "build")
-# Every tensor of a notebook lives here.
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
 # What a run does of the full work: the share of the epochs, and the most images that it takes of a split.
 EFFORTS = {"full": (1.0, None), "quick": (0.1, 3000), "smoke": (0.0, 64)}
@@ -88,8 +82,7 @@ STAND_IN = {  # photographs that scikit-image and Matplotlib ship, and how many 
 }
 
 
-@dataclass(frozen=True)
-class Photos:
+class Photos(NamedTuple):
     """A data set at rest: `uint8` tensors `(N, 3, 32, 32)`, and the name that pictures and tables give it."""
 
     name: str
@@ -138,8 +131,7 @@ def _read_cifar10(class_name: str) -> tuple[str, np.ndarray, np.ndarray]:
         splits = _fetch_cifar10(load)
     if class_name not in splits[0].classes:
         raise ValueError(f"CIFAR-10 has no class {class_name!r}; it has {', '.join(splits[0].classes)}.")
-    number = splits[0].class_to_idx[class_name]
-    return f"CIFAR-10 {class_name}s", *(split.data[np.array(split.targets) == number] for split in splits)
+    return f"CIFAR-10 {class_name}s", *(s.data[np.array(s.targets) == s.class_to_idx[class_name]] for s in splits)
 
 
 def _fetch_cifar10(load: Callable) -> list[CIFAR10]:
@@ -190,8 +182,7 @@ def read_photo(path: Path | str, size: int = 32) -> np.ndarray:
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip at 255
                 image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
             return np.asarray(ImageOps.fit(image, (size, size)))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as an image ({error}). Mend it or take it away.") from error
@@ -235,7 +226,7 @@ def irregular_holes(n: int, generator: torch.Generator, size: int = 32) -> torch
     return (rank >= (hidden * size * size).round()).float().view(n, 1, size, size)
 
 
-HOLES: dict[str, CutHoles] = {"center": center_holes, "random": random_holes, "irregular": irregular_holes}
+HOLES = {"center": center_holes, "random": random_holes, "irregular": irregular_holes}
 
 
 def square_holes(corners: torch.Tensor, side: int, size: int = 32) -> torch.Tensor:
@@ -247,12 +238,23 @@ def square_holes(corners: torch.Tensor, side: int, size: int = 32) -> torch.Tens
 
 def cut_windows(images: torch.Tensor, masks: torch.Tensor, side: int, margin: int = 0) -> torch.Tensor:
     """Each image's window around its square hole of `side` pixels, `margin` more on all sides, 0 outside the image."""
-    hole, padded = masks[:, 0] == 0, F.pad(images, (margin,) * 4)
     axis = torch.arange(side + 2 * margin, device=images.device)
-    rows = hole.any(dim=2).int().argmax(dim=1, keepdim=True) + axis
-    columns = hole.any(dim=1).int().argmax(dim=1, keepdim=True) + axis
-    which = torch.arange(len(images), device=images.device)[:, None, None]
+    rows, columns = (_find_corners(masks)[:, :, None] + axis).unbind(dim=1)
+    which, padded = torch.arange(len(images), device=images.device)[:, None, None], F.pad(images, (margin,) * 4)
     return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def put_back(parts: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """The images, each square hole filled with its part `(N, 3, side, side)`; ValueError for holes of another shape."""
+    side, hidden = parts.shape[-1], (masks == 0).sum(dim=(1, 2, 3))
+    if not torch.equal(masks, square_holes(_find_corners(masks), side, masks.shape[-1])):
+        fit = f"Parts {tuple(parts.shape)} fit one hole of {side}x{side} = {side * side} pixels in each image"
+        raise ValueError(f"{fit}; the masks {tuple(masks.shape)} hide {hidden.min()} to {hidden.max()} pixels.")
+    return images.masked_scatter(masks == 0, parts)
+
+
+def _find_corners(masks: torch.Tensor) -> torch.Tensor:
+    return torch.stack([masks[:, 0].amin(dim=other).argmin(dim=1) for other in (2, 1)], dim=1)
 
 
 def evaluation_masks(kind: str, n: int, size: int = 32) -> torch.Tensor:
@@ -271,8 +273,8 @@ def composite(fill: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> 
     return torch.where(masks > 0, images, fill)
 
 
-def fill_images(filler: Filler, images: torch.Tensor, masks: torch.Tensor, batch_size: int = 250) -> torch.Tensor:
-    """Composites `(N, 3, H, W)` in [0, 1], on the CPU, of `uint8` images and masks filled in batches on the device."""
+def fill_images(filler: Callable, images: torch.Tensor, masks: torch.Tensor, batch_size: int = 250) -> torch.Tensor:
+    """Composites, float on the CPU, of `uint8` images, filled in batches by `filler(images, masks)`."""
     filled, autocast = [], torch.autocast(DEVICE.type, torch.bfloat16, enabled=get_precision(DEVICE) == torch.bfloat16)
     with torch.inference_mode(), autocast:
         for some, some_masks in zip(images.split(batch_size), masks.split(batch_size), strict=True):
@@ -315,7 +317,7 @@ def train(
     model: torch.nn.Module,
     loss_fn: Callable,
     photos: Photos,
-    cut_holes: CutHoles,
+    cut_holes: Callable,
     epochs: int,
     rate: float = 1e-3,
     batch_size: int = 16,
@@ -324,13 +326,13 @@ def train(
 ) -> pd.DataFrame:
     """Train `model` in place on new holes and flips at every step, and leave it in its best validated state.
 
-    `loss_fn(model, images, masks, progress)`, with `progress` from 0 to 1, returns the loss and a dict of figures to
-    log. The effort scales `epochs`; an interrupt ends the training early. The optimiser is AdamW (Loshchilov & Hutter
-    2019). Returns the log, one row a validation. Raises FloatingPointError where the loss is not finite.
+    `loss_fn(model, images, masks, progress)`, `progress` from 0 to 1, returns the loss and a dict of figures to log;
+    `cut_holes(n, generator)` masks. The effort scales `epochs`; an interrupt ends them early. The optimiser is AdamW
+    (Loshchilov & Hutter 2019). Returns the log, a row a validation. Raises FloatingPointError at a loss not finite.
     """
     epochs, batch_size = max(1, round(epochs * EFFORTS[get_effort()][0])), min(batch_size, len(photos.train))
     steps = len(photos.train) // batch_size  # of one epoch
-    total, log, best, started = epochs * steps, [], None, time.time()
+    total, log, best, started = epochs * steps, [], {}, time.time()
     torch.manual_seed(seed)
     generator = torch.Generator(DEVICE).manual_seed(seed)
     model.to(DEVICE, memory_format=torch.channels_last)
@@ -342,18 +344,16 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(  # up for a twentieth of the steps, then down to 0
         optimizer, lambda step: min(20 * (step + 1) / total, (total - step) / (0.95 * total), 1)
     )
-    status = display({"text/plain": ""}, raw=True, display_id=True) if get_ipython() else None
+    status = display.display({"text/plain": ""}, raw=True, display_id=True) if get_ipython() else None
 
     def validate(epoch: int) -> None:
-        nonlocal best
         model.eval()
         with torch.inference_mode(), autocast:
             loss, figures = loss_fn(model, held_out, held_out_masks, 1.0)
         model.train()
-        figures = {"training": losses.mean(), "validation": loss} | figures
-        row = {name: float(figure) for name, figure in figures.items()}
+        row = {name: float(x) for name, x in ({"training": losses.mean(), "validation": loss} | figures).items()}
         if all(row["validation"] < earlier["validation"] for earlier in log):
-            best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            best.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
         log.append({"epoch": epoch, "seconds": time.time() - started, **row})
         shown = ", ".join(f"{name} {figure:.4g}" for name, figure in row.items() if figure == figure)
         print(f"epoch {epoch:3} of {epochs}, {log[-1]['seconds']:4.0f} s: {shown}", flush=True)
@@ -483,7 +483,7 @@ def show(figure: plt.Figure, save_as: str | None = None) -> None:
     figure.canvas.draw()
     picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").quantize(256, kmeans=1, dither=0)
     plt.close(figure)
-    display(picture)
+    display.display(picture)
     if save_as:
         _write_whole(OUTPUT / "readme_image" / save_as, picture.save)
 
