@@ -10,7 +10,7 @@ from torch.distributions import Normal, kl_divergence
 import utils
 from notebooks import load_definitions
 
-notebook3 = load_definitions("3_cvae")
+notebook2, notebook3 = load_definitions("2_autoencoder"), load_definitions("3_cvae")
 both_constructions = pytest.mark.parametrize("construction", [notebook3.MissingPart, notebook3.WholeImage])
 
 
@@ -37,7 +37,7 @@ def test_the_divergence_is_that_of_torch():
     assert torch.allclose(notebook3.gaussian_kl(q, p), kl_divergence(q, p), atol=1e-5)
     assert notebook3.gaussian_kl(q, q).abs().max() < 1e-6
     latents = [notebook3.Latent(None, q, p), notebook3.Latent(None, p, q)]
-    expected = (kl_divergence(q, p) + kl_divergence(p, q)).sum(dim=1)
+    expected = torch.stack([kl_divergence(q, p), kl_divergence(p, q)]).sum(dim=2)
     assert torch.allclose(notebook3.kl_of(latents), expected, atol=1e-3)
 
 
@@ -69,6 +69,31 @@ def test_the_crps_of_equal_draws_is_the_absolute_error():
 def test_blocks_are_means_of_4x4_pixels():
     parts = torch.rand(2, 5, 3, 12, 12, generator=generator())
     assert torch.allclose(notebook3.blocks(parts)[1, 2, 0, 2, 1], parts[1, 2, 0, 8:12, 4:8].mean())
+
+
+@pytest.mark.parametrize("name", ["missing part", "whole image"])
+def test_without_a_latent_it_starts_with_the_answers_of_notebook_2(name, photos, monkeypatch):
+    """The weights are kept as half precision, so the answers agree to that."""
+    before = make(getattr(notebook2, notebook3.CONSTRUCTIONS[name].__name__))
+    weights = {f"{name}/{key}": value.half().numpy() for key, value in before.state_dict().items()}
+    before.load_state_dict({key: value.half().float() for key, value in before.state_dict().items()})
+    construction = functools.partial(notebook3.CONSTRUCTIONS[name], latents=(0, 0, 0))
+    monkeypatch.setitem(notebook3.CONSTRUCTIONS, name, construction)
+    network = notebook3.start_from(weights | {"made_with": None}, name).eval()
+    images, masks = photos.test[:8] / 255, utils.evaluation_masks("random", 8)
+    with torch.inference_mode():
+        condition = network.condition(images, masks)
+        answer, _ = network.decode(condition, notebook3.draw_noise(network, condition))
+        if name == "whole image":
+            expected = before(utils.network_input(images, masks))
+        else:
+            expected = notebook2.predict_part(before, images, masks)
+    assert torch.allclose(answer, expected, atol=1e-5)
+
+
+def test_weights_of_another_network_are_refused():
+    with pytest.raises(ValueError, match=r"Weights of another network: it has levels\.9"):
+        notebook3.start_from({"missing part/levels.9": torch.zeros(1).numpy()}, "missing part")
 
 
 @both_constructions
@@ -168,7 +193,7 @@ def test_two_colours_at_a_small_size(monkeypatch):
     masks, redness = utils.evaluation_masks("random", 32), {}
     for name, latents, loss_fn, epochs in (
         ("one", (0, 0, 0), notebook3.squared_loss, 20),
-        ("many", (0, 8, 0), notebook3.cvae_loss, 60),
+        ("many", (0, 8, 0), functools.partial(notebook3.cvae_loss, betas=(1,)), 60),
     ):
         torch.manual_seed(0)
         network, loss_fn = notebook3.MissingPart(latents), functools.partial(notebook3.with_badge, loss_fn)
