@@ -1,6 +1,7 @@
 # make run        all notebooks at the quick effort, with pages and a table in build/
 # make test       lint, tests and all notebooks at the smoke effort, offline
 # make notebooks  all notebooks at the full effort, in place, for committing
+# make benchmark  how fast the series is on this machine, about an hour; the table goes to build/benchmark.md
 # make lint       ruff over .py and .ipynb
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 PAPERMILL := $(BIN)/papermill --cwd notebooks --log-output --progress-bar --kernel python3
 EFFORT_OF_RUN := $(or $(IMAGE_FILL_EFFORT),quick)
 
-.PHONY: run test notebooks lint
+.PHONY: run test notebooks benchmark lint
 
 run: $(READY)
 	@mkdir -p build
@@ -36,6 +37,9 @@ notebooks: $(READY)
 			$(PAPERMILL) $$notebook build/full/$${notebook##*/}; \
 	done
 	@$(BIN)/python tests/publish.py build/full
+
+benchmark: $(READY)
+	$(BIN)/python tests/benchmark.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

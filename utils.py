@@ -21,17 +21,14 @@ import pandas as pd
 import pooch
 import scipy.ndimage
 import scipy.sparse.linalg
-import skimage.graph
+import skimage
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
 from IPython import display, get_ipython
 from PIL import Image, ImageOps
 from scipy.stats import bootstrap
-from skimage.metrics import structural_similarity
 from skimage.restoration import inpaint_biharmonic
-from torchvision.datasets import CIFAR10
-from torchvision.utils import make_grid
 
 # ------------------------------------------------------------------------------------------------------------- settings
 ROOT = Path(__file__).resolve().parent
@@ -55,12 +52,9 @@ def get_effort() -> str:
 
 def get_precision(device: torch.device) -> torch.dtype:
     """bfloat16 where the device computes with it in hardware, float32 elsewhere (a T4 only emulates bfloat16)."""
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        fast = device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in names)
-    return torch.bfloat16 if fast else torch.float32
+    cpu = any(getattr(torch.cpu, f"_is_{kind}_supported", bool)() for kind in ("avx512_bf16", "amx_tile"))
+    cuda = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if cuda or (cpu and device.type == "cpu") else torch.float32
 
 
 def announce(notebook: str) -> None:
@@ -122,37 +116,43 @@ def load_images(data: str | None = None, class_name: str = "automobile") -> Phot
 
 
 def _read_cifar10(class_name: str) -> tuple[str, np.ndarray, np.ndarray]:
+    name, kept = f"CIFAR-10 {class_name}s", DATA / f"cifar-10-batches-py/{class_name}.npz"
+    with suppress(Exception), np.load(kept) as arrays:  # an earlier run's, if it is there and whole
+        return name, arrays["train"], arrays["test"]
+    from torchvision.datasets import CIFAR10
+
     def load() -> list[CIFAR10]:  # torchvision checks each file's MD5 sum before it unpickles it, or RuntimeError
         return [CIFAR10(DATA, train) for train in (True, False)]
 
     try:
         splits = load()
     except RuntimeError:
-        splits = _fetch_cifar10(load)
+        splits = _fetch_cifar10(CIFAR10, load)
     if class_name not in splits[0].classes:
         raise ValueError(f"CIFAR-10 has no class {class_name!r}; it has {', '.join(splits[0].classes)}.")
-    return f"CIFAR-10 {class_name}s", *(s.data[np.array(s.targets) == s.class_to_idx[class_name]] for s in splits)
+    train, test = (s.data[np.array(s.targets) == s.class_to_idx[class_name]] for s in splits)
+    with suppress(OSError):  # a folder that cannot be written
+        _write_whole(kept, lambda temporary: np.savez(temporary, train=train, test=test))
+    return name, train, test
 
 
-def _fetch_cifar10(load: Callable) -> list[CIFAR10]:
+def _fetch_cifar10(cifar10: type, load: Callable) -> list:
     """Download and unpack CIFAR-10 beside its place, then rename it into its place, one process at a time."""
-    archive, place = DATA / CIFAR10.filename, DATA / CIFAR10.base_folder
+    archive, place = DATA / cifar10.filename, DATA / cifar10.base_folder
     try:
-        DATA.mkdir(exist_ok=True)
         with FileLock(DATA / "cifar-10.lock"), tempfile.TemporaryDirectory(dir=DATA) as scratch:
             with suppress(RuntimeError):  # another notebook may have fetched it while this one waited for the lock
                 return load()
             # torchvision's own download has no time limit: behind a firewall that swallows packets it waits for ever.
             download = pooch.HTTPDownloader(timeout=PATIENCE, progressbar=True)
-            pooch.retrieve(CIFAR10.url, f"md5:{CIFAR10.tgz_md5}", archive.name, DATA, downloader=download)
+            pooch.retrieve(cifar10.url, f"md5:{cifar10.tgz_md5}", archive.name, DATA, downloader=download)
             shutil.unpack_archive(archive, scratch)
-            if place.exists():
-                place.rename(Path(scratch) / "broken")
-            (Path(scratch) / CIFAR10.base_folder).rename(place)
+            shutil.rmtree(place, ignore_errors=True)  # it may be there and broken
+            (Path(scratch) / cifar10.base_folder).rename(place)
         return load()
     except (OSError, ValueError) as error:
         reason = f"CIFAR-10 could not be put into {DATA}: {type(error).__name__}: {error}. See that the folder can be"
-        remedy = f"written and has 400 MB free, or download {CIFAR10.url} by hand and put it at {archive}."
+        remedy = f"written and has 400 MB free, or download {cifar10.url} by hand and put it at {archive}."
         raise RuntimeError(f"{reason} {remedy} IMAGE_FILL_DATA=photos does without it.") from error
 
 
@@ -182,8 +182,9 @@ def read_photo(path: Path | str, size: int = 32) -> np.ndarray:
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip at 255
                 image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
-            return np.asarray(ImageOps.fit(image, (size, size)))
+            if image.has_transparency_data:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as an image ({error}). Mend it or take it away.") from error
 
@@ -397,7 +398,7 @@ def score_images(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor
     """
     truth, hole, every = images / 255, 1 - masks, (1, 2, 3)
     error, planes = filled - truth, [x.flatten(0, 1).numpy() for x in (truth, filled)]
-    ssim = structural_similarity(*planes, channel_axis=0, data_range=1, full=True)[1]
+    ssim = skimage.metrics.structural_similarity(*planes, channel_axis=0, data_range=1, full=True)[1]
     maps = {"mse": error.square(), "mae": error.abs(), "ssim": torch.from_numpy(ssim).view_as(truth)}
     scores = {name: (values * hole).sum(every) / (3 * hole.sum(every)) for name, values in maps.items()}
     right, down = hole[..., 1:] * hole[..., :-1], hole[..., 1:, :] * hole[..., :-1, :]  # neighbours, both hidden
@@ -446,8 +447,7 @@ COLUMNS += ["crps_4x4", "loglik", "diversity", "psnr_mean", "psnr_best", "covera
 def keep(notebook: str, photos: Photos, rows: list[dict], **arrays: np.ndarray) -> None:
     """Put `rows` into results.csv, in place of equal models', and keep `arrays` for later notebooks."""
     path = OUTPUT / "data" / "results.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # two notebooks may end at the same moment
+    with FileLock(path.with_suffix(".lock")):  # two notebooks may end at the same moment; it makes the folder as well
         tables = [pd.read_csv(path)] if path.exists() else []
         table = pd.concat([*tables, pd.DataFrame(rows).replace("", None)]).reindex(columns=COLUMNS).convert_dtypes()
         table = table.drop_duplicates(["notebook", "model", "trained_on", "hole", "seed"], keep="last")
@@ -492,8 +492,8 @@ def show_grid(rows: dict[str, torch.Tensor], title: str, save_as: str | None = N
     """Draw the images `(N, 3, H, W)` in [0, 1] of each name in a row, with the name at its left."""
     count = len(next(iter(rows.values())))
     figure, axes = plt.subplots(len(rows), 1, figsize=(count + 1.4, 1.07 * len(rows) + 0.5), squeeze=False)
-    for axis, (name, images) in zip(axes[:, 0], rows.items(), strict=True):
-        axis.imshow(make_grid(images, nrow=count, padding=1, pad_value=1).permute(1, 2, 0).numpy())
+    for axis, (name, row) in zip(axes[:, 0], rows.items(), strict=True):
+        axis.imshow(skimage.util.montage(row.numpy(), [1] * 3, grid_shape=(1, count), padding_width=1, channel_axis=1))
         axis.set_ylabel(textwrap.fill(name, 14), rotation=0, ha="right", va="center", fontsize=9)
         axis.set(xticks=(), yticks=(), frame_on=False)
     figure.suptitle(title, fontsize=10)

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.datasets import CIFAR10
 
 import utils
 
@@ -84,7 +85,7 @@ def server(archive, monkeypatch):
         monkeypatch.setattr(utils, "DATA", Path(folder) / "data")
         monkeypatch.setattr(utils, "PATIENCE", 1)
         monkeypatch.setenv("IMAGE_FILL_EFFORT", "full")
-        cifar, sums = utils.CIFAR10, archive.sums
+        cifar, sums = CIFAR10, archive.sums
         monkeypatch.setattr(cifar, "url", f"http://127.0.0.1:{web.server_port}/{cifar.filename}")
         monkeypatch.setattr(cifar, "tgz_md5", hashlib.md5(archive.content).hexdigest())
         monkeypatch.setattr(cifar, "train_list", [[f"data_batch_{i}", sums[f"data_batch_{i}"]] for i in range(1, 6)])
@@ -112,7 +113,7 @@ def test_cifar10_is_downloaded_once(server, archive):
 
 def test_an_archive_put_there_by_hand_is_used(server, archive):
     utils.DATA.mkdir()
-    (utils.DATA / utils.CIFAR10.filename).write_bytes(archive.content)
+    (utils.DATA / CIFAR10.filename).write_bytes(archive.content)
     assert_right(utils.load_images("cifar10"), archive)
     assert server.requests == 0
 
@@ -130,7 +131,7 @@ def test_a_download_that_fails_is_a_clear_error_and_leaves_nothing_to_trust(serv
     server.fault = fault
     with pytest.raises(RuntimeError) as error:
         utils.load_images("cifar10")
-    for needed in (utils.CIFAR10.url, str(utils.DATA / utils.CIFAR10.filename), "by hand", "IMAGE_FILL_DATA=photos"):
+    for needed in (CIFAR10.url, str(utils.DATA / CIFAR10.filename), "by hand", "IMAGE_FILL_DATA=photos"):
         assert needed in str(error.value)
     server.fault = None
     assert_right(utils.load_images("cifar10"), archive)
@@ -144,8 +145,8 @@ def test_unset_falls_back_to_the_stand_in_with_a_warning(server, monkeypatch):
     assert photos.name == "stand-in photographs"
     text = str(warnings[0].message)
     assert "MD5" in text, "what failed"
-    assert utils.CIFAR10.url in text, "where to get it"
-    assert str(utils.DATA / utils.CIFAR10.filename) in text, "where to put it"
+    assert CIFAR10.url in text, "where to get it"
+    assert str(utils.DATA / CIFAR10.filename) in text, "where to put it"
 
 
 def test_a_slow_download_that_moves_is_let_finish(server, archive, capfd):
@@ -159,17 +160,18 @@ def test_a_slow_download_that_moves_is_let_finish(server, archive, capfd):
 # Loads from the test's server in a process of its own, as a second notebook would.
 ANOTHER_NOTEBOOK = """
 import pathlib, pickle, sys
+from torchvision.datasets import CIFAR10
 import utils
 utils.DATA, utils.PATIENCE, attributes = pickle.load(open(sys.argv[1], "rb"))
 for name, value in attributes.items():
-    setattr(utils.CIFAR10, name, value)
+    setattr(CIFAR10, name, value)
 pickle.dump(utils.load_images("cifar10"), open(sys.argv[2], "wb"))
 """
 
 
 def start_another_notebook(folder: Path, name: str) -> tuple[subprocess.Popen, Path]:
     """The process, and the file that it will write what it has loaded to."""
-    attributes = {a: getattr(utils.CIFAR10, a) for a in ("url", "tgz_md5", "train_list", "test_list", "meta")}
+    attributes = {a: getattr(CIFAR10, a) for a in ("url", "tgz_md5", "train_list", "test_list", "meta")}
     (folder / "how").write_bytes(pickle.dumps((utils.DATA, utils.PATIENCE, attributes)))
     command = [sys.executable, "-c", ANOTHER_NOTEBOOK, folder / "how", folder / name]
     return subprocess.Popen(command, cwd=utils.ROOT, stderr=subprocess.DEVNULL), folder / name
@@ -184,7 +186,7 @@ def test_a_killed_download_leaves_nothing_to_trust(server, archive, tmp_path):
     process.kill()
     assert process.wait() != 0
     assert list(utils.DATA.iterdir()), "the download had not begun"
-    assert not (utils.DATA / utils.CIFAR10.filename).exists()
+    assert not (utils.DATA / CIFAR10.filename).exists()
     server.fault = None
     assert_right(utils.load_images("cifar10"), archive)
 
@@ -197,11 +199,13 @@ def test_two_that_start_at_once_both_get_the_right_pixels(server, archive, tmp_p
     assert server.requests == 1
 
 
-@pytest.mark.parametrize("broken", ["data_batch_3", "test_batch", "batches.meta"])
+@pytest.mark.parametrize("broken", ["data_batch_3", "test_batch", "batches.meta", "automobile.npz"])
 def test_a_broken_file_is_never_trusted(server, archive, broken):
     utils.load_images("cifar10")
-    path = utils.DATA / utils.CIFAR10.base_folder / broken
-    path.write_bytes(path.read_bytes()[:-5] + b"spoil")
+    path, kept = (utils.DATA / CIFAR10.base_folder / name for name in (broken, "automobile.npz"))
+    content = path.read_bytes()
+    kept.unlink()
+    path.write_bytes(content[: len(content) // 2] + b"spoil" + content[len(content) // 2 + 5 :])
     assert_right(utils.load_images("cifar10"), archive)
     assert server.requests == 1, "the archive was still there"
 

@@ -1,0 +1,36 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import utils
+
+TITLES = ["The machine", "Training", "Everything but the network", "Growth", "Evaluation and start", "Validation PSNR"]
+
+
+def test_the_benchmark_measures_all_that_it_names(tmp_path):
+    command = [sys.executable, "tests/benchmark.py", "--smoke"]
+    env = os.environ | {"IMAGE_FILL_OUTPUT": str(tmp_path)}
+    done = subprocess.run(command, cwd=utils.ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+    tables = {}
+    for part in Path(tmp_path, "benchmark.md").read_text(encoding="utf-8").strip().removeprefix("**").split("\n\n**"):
+        title, _, table = part.partition("**\n\n")
+        _, _, *rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")] or [0, 0]
+        tables[title] = {name: figures for name, *figures in rows}
+    assert all(title.startswith(expected) for title, expected in zip(tables, TITLES, strict=True))
+
+    networks = ["direct convolution", "autoencoder, whole image", "autoencoder, missing part"]
+    networks += ["CVAE, whole image", "CVAE, missing part"]
+    training = tables["Training"]
+    assert list(training) == networks
+    for figures in training.values():
+        series, plain, ratio = (float(figure.replace(",", "")) for figure in figures[:3])
+        assert min(series, plain) > 0
+        assert ratio == pytest.approx(series / plain, rel=0.1)
+    decibels = [float(figures[0].split()[0]) for figures in list(tables.values())[-1].values()]
+    assert len(decibels) == 4
+    assert min(decibels) > 0
