@@ -233,8 +233,8 @@ HOLES = {"center": center_holes, "random": random_holes, "irregular": irregular_
 def square_holes(corners: torch.Tensor, side: int, size: int = 32) -> torch.Tensor:
     """Masks `(N, 1, size, size)` with a hole of `side` pixels whose top and left `corners` `(N, 2)` gives."""
     axis = torch.arange(size, device=corners.device)
-    inside = (axis >= corners[:, :, None]) & (axis < corners[:, :, None] + side)
-    return (~(inside[:, 0, :, None] & inside[:, 1, None, :])).float()[:, None]
+    outside = ((axis < corners[:, :, None]) | (axis >= corners[:, :, None] + side)).float()  # of rows and of columns
+    return torch.maximum(outside[:, None, 0, :, None], outside[:, None, 1, None, :])
 
 
 def cut_windows(images: torch.Tensor, masks: torch.Tensor, side: int, margin: int = 0) -> torch.Tensor:

@@ -23,7 +23,8 @@ def test_the_benchmark_measures_all_that_it_names(tmp_path):
         tables[title] = {name: figures for name, *figures in rows}
     assert all(title.startswith(expected) for title, expected in zip(tables, TITLES, strict=True))
 
-    networks = ["direct convolution", "autoencoder, whole image", "autoencoder, missing part"]
+    networks = ["direct convolution", "direct convolution, windows in both"]
+    networks += ["autoencoder, whole image", "autoencoder, missing part"]
     networks += ["CVAE, whole image", "CVAE, missing part"]
     training = tables["Training"]
     assert list(training) == networks
