@@ -147,9 +147,9 @@ def seconds_of(work: Callable, repeats: int = 1) -> float:
     return (time.perf_counter() - started) / repeats
 
 
-def product_speed(rows: int, inner: int, columns: int) -> float:
-    """Multiply-adds a second of a matrix product in the precision in which the series trains, in units of 10^9."""
-    options = {"device": utils.DEVICE, "dtype": utils.get_precision(utils.DEVICE)}
+def product_speed(rows: int, inner: int, columns: int, dtype: torch.dtype | None = None) -> float:
+    """Multiply-adds a second of a matrix product, if not told otherwise in the series' precision, in units of 10^9."""
+    options = {"device": utils.DEVICE, "dtype": dtype or utils.get_precision(utils.DEVICE)}
     a, b = torch.randn(rows, inner, **options), torch.randn(inner, columns, **options)
     return rows * inner * columns / seconds_of(lambda: a @ b, repeats=10) / 1e9
 
@@ -320,6 +320,7 @@ def describe_machine() -> str:
             name = Path("/proc/cpuinfo").read_text().split("model name\t: ")[1].splitlines()[0]
     precision = str(utils.get_precision(utils.DEVICE)).removeprefix("torch.")
     limits = [f"{product_speed(n, n, n):,.0f} with {n} x {n}" for n in ((256,) if SMOKE else (1024, 2048, 4096))]
+    limits.append(f"{product_speed(n := 256 if SMOKE else 2048, n, n, torch.float32):,.0f} in float32")
     return (
         f"{name}, {torch.get_num_threads()} threads, {utils.DEVICE.type} in {precision}; {platform.system()}, Python "
         f"{platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}. Its matrix "

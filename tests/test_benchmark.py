@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import utils
+from notebooks import PATHS, load_definitions
 
 TITLES = ["The machine", "Training", "Everything but the network", "Growth", "Evaluation and start", "Validation PSNR"]
 
@@ -35,3 +37,18 @@ def test_the_benchmark_measures_all_that_it_names(tmp_path):
     decibels = [float(figures[0].split()[0]) for figures in list(tables.values())[-1].values()]
     assert len(decibels) == 4
     assert min(decibels) > 0
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_every_network_and_its_holes_work_at_both_sizes(size):
+    direct, autoencoder, cvae = (load_definitions(path.stem) for path in PATHS)
+    images, masks = torch.rand(4, 3, size, size), utils.evaluation_masks("random", 4, size)
+    assert (masks == 0).sum(dim=(1, 2, 3)).tolist() == [144] * 4
+    losses = [(direct.make_network, direct.hole_loss), (autoencoder.WholeImage, autoencoder.whole_loss)]
+    losses += [(autoencoder.MissingPart, autoencoder.part_loss), (cvae.WholeImage, cvae.cvae_loss)]
+    for make_network, loss_fn in [*losses, (cvae.MissingPart, cvae.cvae_loss)]:
+        network = make_network()
+        loss, _ = loss_fn(network, images, masks, 1.0)
+        loss.backward()
+        assert loss.isfinite()
+        assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
