@@ -2,7 +2,7 @@
 # make test       lint, tests and all notebooks at the smoke effort, offline
 # make notebooks  all notebooks at the full effort, in place, for committing
 # make benchmark  how fast the series is on this machine, about an hour; the table goes to build/benchmark.md
-# make lint       ruff over .py and .ipynb
+# make lint       ruff over .py and .ipynb, codespell over all text
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,7 +18,7 @@ run: $(READY)
 	@set -e; for notebook in $(NOTEBOOKS); do \
 		echo "== $$notebook, effort $(EFFORT_OF_RUN)"; \
 		IMAGE_FILL_EFFORT=$(EFFORT_OF_RUN) IMAGE_FILL_OUTPUT=build $(PAPERMILL) $$notebook build/$${notebook##*/}; \
-		$(BIN)/jupyter nbconvert --log-level WARN --to html --embed-images build/$${notebook##*/}; \
+		$(BIN)/python tests/pages.py build/$${notebook##*/}; \
 	done
 	@$(BIN)/python -c 'import pandas as pd; t = pd.read_csv("build/data/results.csv"); \
 		print(t[["model", "trained_on", "hole", "dataset", "effort", "psnr", "ssim", "sharpness"]].to_string(index=False, na_rep=""))'
@@ -44,6 +44,7 @@ benchmark: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 # Installed anew only when the requirements have changed.
 $(READY): requirements.txt

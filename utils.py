@@ -19,15 +19,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pooch
-import scipy.ndimage
-import scipy.sparse.linalg
+import scipy
 import skimage
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
 from IPython import display, get_ipython
 from PIL import Image, ImageOps
-from scipy.stats import bootstrap
 from skimage.restoration import inpaint_biharmonic
 
 # ------------------------------------------------------------------------------------------------------------- settings
@@ -36,7 +34,8 @@ DATA = ROOT / "data"
 PATIENCE = 20  # seconds that a download may pass without a byte
 # Everything a run writes goes below this folder; `make notebooks` alone sets it to the repository itself.
 OUTPUT = ROOT / (os.environ.get("IMAGE_FILL_OUTPUT") or "build")
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+BEST_DEVICE = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+DEVICE = torch.device(os.environ.get("IMAGE_FILL_DEVICE") or BEST_DEVICE)
 # What a run does of the full work: the share of the epochs, and the most images that it takes of a split.
 EFFORTS = {"full": (1.0, None), "quick": (0.1, 3000), "smoke": (0.0, 64)}
 plt.rcParams.update({"image.interpolation": "nearest", "figure.dpi": 100, "figure.constrained_layout.use": True})
@@ -60,9 +59,9 @@ def get_precision(device: torch.device) -> torch.dtype:
 def announce(notebook: str) -> None:
     """Print at what effort and on what device `notebook` runs, how long that takes, and how to change it."""
     print(f"Effort {get_effort()!r}, on {DEVICE.type} in {str(get_precision(DEVICE)).removeprefix('torch.')}.")
-    if (DATA / f"{notebook}.npz").exists():
-        training, rest = np.load(DATA / f"{notebook}.npz")["minutes"]
-        print(f"An earlier run on 2 CPU cores took {training + rest:.0f} minutes at full effort;", end=" ")
+    if (path := DATA / f"{notebook}.npz").exists():
+        machine, (training, rest) = (np.load(path)[name] for name in ("machine", "minutes"))
+        print(f"An earlier run on {machine} took {training + rest:.0f} minutes at full effort;", end=" ")
         print(f"this effort takes about {max(1, training * EFFORTS[get_effort()][0] + rest):.0f} there, less on a GPU.")
     print(f"To change it, set the variable IMAGE_FILL_EFFORT to {', '.join(EFFORTS)} and restart the kernel.")
 
@@ -171,12 +170,12 @@ def _read_folder(data: str, class_name: str) -> tuple[str, np.ndarray, np.ndarra
         paths = sorted(p for p in source.iterdir() if p.suffix.lower() in kinds and not p.name.startswith("."))
         if len(paths) < 2:
             raise FileNotFoundError(f"{source} holds {len(paths)} images; at least 2 are needed.")
-        splits.append(np.stack([read_photo(path) for path in paths]))
+        splits.append(torch.cat([read_photo(path) for path in paths]).permute(0, 2, 3, 1).numpy())
     return title or name, *splits
 
 
-def read_photo(path: Path | str, size: int = 32) -> np.ndarray:
-    """An image file of any size and mode as `uint8` `(size, size, 3)`: upright, on white, centre-cropped, resized."""
+def read_photo(path: Path | str, size: int = 32) -> torch.Tensor:
+    """An image file of any size and mode as `uint8` `(1, 3, size, size)`: upright, on white, cropped to its centre."""
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
@@ -184,7 +183,7 @@ def read_photo(path: Path | str, size: int = 32) -> np.ndarray:
                 image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
             if image.has_transparency_data:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
+            return torch.from_numpy(np.array(ImageOps.fit(image.convert("RGB"), (size, size)))).permute(2, 0, 1)[None]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as an image ({error}). Mend it or take it away.") from error
 
@@ -417,8 +416,8 @@ def psnr(mse: np.ndarray, axis: int = -1) -> np.ndarray:
 
 def interval(statistic: Callable, *samples: np.ndarray) -> tuple[float, float]:
     """95 % percentile bootstrap interval of `statistic(*samples, axis)`, 10,000 resamples of the images, paired."""
-    result = bootstrap(samples, statistic, n_resamples=10_000, batch=1000, paired=True, method="percentile", rng=0)
-    return tuple(float(bound) for bound in result.confidence_interval)
+    options = {"n_resamples": 10_000, "batch": 1000, "paired": True, "method": "percentile", "rng": 0}
+    return tuple(map(float, scipy.stats.bootstrap(samples, statistic, **options).confidence_interval))
 
 
 def summarise(scores: pd.DataFrame) -> dict[str, float]:
@@ -452,7 +451,8 @@ def keep(notebook: str, photos: Photos, rows: list[dict], **arrays: np.ndarray) 
         table = pd.concat([*tables, pd.DataFrame(rows).replace("", None)]).reindex(columns=COLUMNS).convert_dtypes()
         table = table.drop_duplicates(["notebook", "model", "trained_on", "hole", "seed"], keep="last")
         _write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.7g"))
-    arrays["made_with"] = [photos.name, get_effort()]
+    machine = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"{os.cpu_count()} {DEVICE.type.upper()} cores"
+    arrays |= {"made_with": [photos.name, get_effort()], "machine": machine}
     _write_whole(path.with_name(f"{notebook}.npz"), lambda temporary: np.savez_compressed(temporary, **arrays))
 
 
@@ -478,12 +478,12 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures
-def show(figure: plt.Figure, save_as: str | None = None) -> None:
-    """Show a figure, in 256 colours, so that a notebook stays below 1 MB; `save_as` names the README's copy of it."""
+def show(figure: plt.Figure, alt: str, save_as: str | None = None) -> None:
+    """Show a figure, in few colours to keep notebooks below 1 MB; `alt` describes it, `save_as` names README's copy."""
     figure.canvas.draw()
     picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").quantize(256, kmeans=1, dither=0)
     plt.close(figure)
-    display.display(picture)
+    display.display(picture, metadata={"image/png": {"alt": " ".join(alt.split())}})
     if save_as:
         _write_whole(OUTPUT / "readme_image" / save_as, picture.save)
 
@@ -497,4 +497,4 @@ def show_grid(rows: dict[str, torch.Tensor], title: str, save_as: str | None = N
         axis.set_ylabel(textwrap.fill(name, 14), rotation=0, ha="right", va="center", fontsize=9)
         axis.set(xticks=(), yticks=(), frame_on=False)
     figure.suptitle(title, fontsize=10)
-    show(figure, save_as)
+    show(figure, f"{', '.join(title.splitlines())}. {count} columns; rows from the top: {'; '.join(rows)}.", save_as)

@@ -1,5 +1,6 @@
 """Where tests get notebooks, and the networks and losses that they define, so that no network exists twice."""
 
+import ast
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,9 +18,11 @@ def code_cells(path: Path) -> list[nbformat.NotebookNode]:
 
 
 def load_definitions(name: str) -> SimpleNamespace:
-    """What a notebook's import cell, its first, and its cells tagged `define` define."""
+    """What a notebook's first cell imports and its cells tagged `define` define."""
     first, *rest = code_cells(FOLDER / f"{name}.ipynb")
+    imports = [node for node in ast.parse(first.source).body if isinstance(node, ast.Import | ast.ImportFrom | ast.Try)]
+    defined = [ast.parse(cell.source) for cell in rest if "define" in cell.metadata.get("tags", [])]
     namespace = {}
-    for cell in [first, *(cell for cell in rest if "define" in cell.metadata.get("tags", []))]:
-        exec(compile(cell.source, f"{name}.ipynb", "exec"), namespace)
+    for part in [ast.Module(imports, type_ignores=[]), *defined]:
+        exec(compile(part, f"{name}.ipynb", "exec"), namespace)
     return SimpleNamespace(**namespace)

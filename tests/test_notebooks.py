@@ -4,14 +4,18 @@ import base64
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
+import pages
 import publish
 import utils
 from notebooks import PATHS, code_cells
@@ -42,6 +46,7 @@ def test_it_is_small_and_clean(path):
     assert notebook.metadata.kernelspec.name == "python3"
     assert set(notebook.metadata) <= {"kernelspec", "language_info"}, "widget state, or traces of the tool that ran it"
     assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells), "execution timings"
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     text = re.sub(r'"image/png": "[^"]*"', "", path.read_text(encoding="utf-8"))
     assert not HOME.findall(text), "a path of the machine that ran it"
 
@@ -54,10 +59,62 @@ def test_it_shows_a_full_run_on_real_photographs(path):
 
 
 @each_notebook
-def test_every_figure_is_a_png(path):
+def test_every_figure_is_a_png_and_told_in_words(path):
     kinds = {kind for output in outputs(path) for kind in output.get("data", {})}
     assert "image/png" in kinds
     assert not {kind for kind in kinds if kind.startswith("image/") and kind != "image/png"}
+    assert not {kind for kind in kinds if "widget" in kind}, "controls are nothing without a kernel"
+    told = [output.metadata["image/png"]["alt"] for output in outputs(path) if "image/png" in output.get("data", {})]
+    assert min(map(len, told)) > 40
+    assert len(set(told)) == len(told)
+
+
+@each_notebook
+def test_without_the_repository_the_first_cell_says_what_to_do(path, tmp_path):
+    """As on Colab: first the notebook alone, then the repository cloned and its folder changed to, in one kernel."""
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "packages").mkdir()
+    first = code_cells(path)[0].source
+    here = [str(tmp_path / "alone"), str(utils.ROOT / "notebooks"), str(tmp_path / "packages")]
+    script = f"""
+import os, sys
+sys.path = [entry for entry in sys.path if entry and os.path.realpath(entry) != {str(utils.ROOT)!r}]
+first, (alone, cloned, broken) = {first!r}, {here!r}
+os.chdir(alone)
+try:
+    exec(first)
+except ModuleNotFoundError as error:
+    print(error)
+os.chdir(cloned)
+sys.modules["pooch"] = None  # as if it were not installed
+try:
+    exec(first)
+except ModuleNotFoundError as error:
+    print(error)
+del sys.modules["pooch"]
+exec(first)
+"""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    alone, broken, effort, *_ = done.stdout.splitlines()
+    assert "!git clone" in alone
+    assert "%cd image-fill/notebooks" in alone
+    assert "requirements.txt" in broken
+    assert effort.startswith("Effort 'smoke'")
+
+
+@each_notebook
+def test_its_page_tells_every_figure_in_words_and_fits_a_telephone(path, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    shutil.copytree(utils.ROOT / "readme_image", tmp_path / "readme_image")
+    page = pages.write_page(Path(shutil.copy(path, tmp_path / "notebooks"))).read_text(encoding="utf-8")
+    told = re.findall(r'<img[^>]*?alt="([^"]*)"', page, flags=re.S)
+    assert len(told) == page.count("<img")
+    assert min(map(len, told)) > 40
+    assert '<meta name="viewport"' in page or "width=device-width" in page
+    assert "<html lang=" in page
+    assert page.count('src="data:image/png') == len(told), "a picture that does not come with the page"
 
 
 def test_every_notebook_is_run_by_nbval():
@@ -88,17 +145,26 @@ def test_publishing_leaves_no_trace_of_the_tool_that_ran_it():
     cell = nbformat.v4.new_code_cell("train()", metadata={"tags": ["define"], "papermill": {"duration": 1.0}})
     cell.outputs = [
         nbformat.v4.new_output("display_data", {"text/plain": "epoch 2 of 2, 100%"}),
+        nbformat.v4.new_output(
+            "display_data", {"text/plain": "VBox()", "application/vnd.jupyter.widget-view+json": {}}
+        ),
         *(nbformat.v4.new_output("stream", name="stdout", text=f"epoch {epoch}\n") for epoch in (1, 2)),
-        nbformat.v4.new_output("display_data", {"image/png": png.decode(), "text/plain": "picture"}),
+        nbformat.v4.new_output(
+            "display_data",
+            {"image/png": png.decode(), "text/plain": "picture"},
+            metadata={"image/png": {"alt": "noise"}},
+        ),
     ]
     prose = nbformat.v4.new_markdown_cell("Prose", metadata={"papermill": {}, "tags": []})
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(cells=[cell, prose], metadata={"kernelspec": kernel, "papermill": {}})
     notebook.metadata["language_info"] = {"name": "python", "version": "3.11.7"}
-    cleaned = publish.clean(notebook)
+    cleaned = publish.shrink(publish.clean(notebook))
     assert set(cleaned.metadata) == {"kernelspec", "language_info"}
     assert [cell.metadata for cell in cleaned.cells] == [{"tags": ["define"]}, {}]
     assert cleaned.cells[0].outputs[0].text == "epoch 1\nepoch 2\n"
+    assert len(cleaned.cells[0].outputs) == 2
+    assert cleaned.cells[0].outputs[1].metadata == {"image/png": {"alt": "noise"}}
     smaller = base64.b64decode(cleaned.cells[0].outputs[1].data["image/png"])
     assert len(smaller) < len(file.getvalue())
     assert pixels(smaller) == picture.tobytes()
@@ -116,8 +182,16 @@ def test_the_results_are_those_of_the_stored_notebooks():
             assert f"{row.psnr:.2f} [{row.psnr_low:.2f}, {row.psnr_high:.2f}]" in shown
 
 
-def test_the_readmes_table_is_that_of_the_results():
-    assert publish.with_table(README) == README
+def test_the_readmes_figures_are_those_of_the_results():
+    assert publish.with_results(README) == README
+
+
+def test_the_readmes_test_notices_another_figure():
+    for name, text in publish.measured().items():
+        figure = re.findall(r"\d+\.?\d*", text)[-1]
+        changed = README.replace(text, text.replace(figure, "99.99"))
+        assert changed != README, name
+        assert publish.with_results(changed) == README
 
 
 def pixels(png: bytes) -> bytes:
@@ -159,6 +233,24 @@ def test_output_goes_below_the_folder_that_the_variable_names():
         command = [sys.executable, "-c", "import utils; print(utils.OUTPUT.relative_to(utils.ROOT))"]
         printed = subprocess.run(command, cwd=utils.ROOT, env=env, capture_output=True, text=True, check=True).stdout
         assert printed.strip() == folder
+
+
+def test_the_public_ci_runs_what_make_test_runs():
+    make = shutil.which("make") or pytest.skip("there is no make here")
+    command = [make, "--dry-run", "--always-make", "test"]
+    dry = subprocess.run(command, cwd=utils.ROOT, capture_output=True, text=True, check=True).stdout
+    steps = [line.removeprefix(".venv/bin/") for line in dry.splitlines() if line.startswith(".venv/bin/")]
+    steps = [step for step in steps if not step.startswith("python -m pip")]
+    workflow = yaml.safe_load((utils.ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))
+    run = [step.get("run") for step in workflow["jobs"]["test"]["steps"]]
+    assert len(steps) >= 4
+    assert [step for step in run if step in steps] == steps
+
+
+def test_the_device_can_be_chosen():
+    command = [sys.executable, "-c", "import utils; print(utils.DEVICE)"]
+    env = os.environ | {"IMAGE_FILL_DEVICE": "meta"}
+    assert subprocess.check_output(command, cwd=utils.ROOT, env=env, text=True).strip() == "meta"
 
 
 def test_utils_is_small():
