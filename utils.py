@@ -3,11 +3,17 @@
 `images`: float tensor `(N, 3, H, W)` in [0, 1], at rest `uint8`; `masks`: `(N, 1, H, W)`, 1 = known pixel, 0 = hole.
 """
 
+import ast
+import functools
+import hashlib
+import inspect
+import json
 import os
 import shutil
 import tempfile
 import textwrap
 import time
+import types
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +32,10 @@ import torch.nn.functional as F
 from filelock import FileLock
 from IPython import display, get_ipython
 from PIL import Image, ImageOps
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from skimage.restoration import inpaint_biharmonic
+from torch import nn
 
 # ------------------------------------------------------------------------------------------------------------- settings
 ROOT = Path(__file__).resolve().parent
@@ -36,14 +45,15 @@ PATIENCE = 20  # seconds that a download may pass without a byte
 OUTPUT = ROOT / (os.environ.get("IMAGE_FILL_OUTPUT") or "build")
 BEST_DEVICE = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 DEVICE = torch.device(os.environ.get("IMAGE_FILL_DEVICE") or BEST_DEVICE)
-# What a run does of the full work: the share of the epochs, and the most images that it takes of a split.
-EFFORTS = {"full": (1.0, None), "quick": (0.1, 3000), "smoke": (0.0, 64)}
+# What a run does of the full work: the share of the epochs, and the most images that it takes of a split. At "stored"
+# the trainings are those of the stored run, and nothing is trained.
+EFFORTS = {"stored": (1.0, None), "full": (1.0, None), "quick": (0.1, 3000), "smoke": (0.0, 64)}
 plt.rcParams.update({"image.interpolation": "nearest", "figure.dpi": 100, "figure.constrained_layout.use": True})
 
 
 def get_effort() -> str:
-    """The effort that IMAGE_FILL_EFFORT names; unset, it is full on a GPU and quick without one."""
-    effort = os.environ.get("IMAGE_FILL_EFFORT") or ("quick" if DEVICE.type == "cpu" else "full")
+    """The effort that IMAGE_FILL_EFFORT names; unset, it is full on a GPU and stored without one."""
+    effort = os.environ.get("IMAGE_FILL_EFFORT") or ("stored" if DEVICE.type == "cpu" else "full")
     if effort not in EFFORTS:
         raise ValueError(f"IMAGE_FILL_EFFORT is {effort!r}; it can be {', '.join(EFFORTS)}.")
     return effort
@@ -54,6 +64,11 @@ def get_precision(device: torch.device) -> torch.dtype:
     cpu = any(getattr(torch.cpu, f"_is_{kind}_supported", bool)() for kind in ("avx512_bf16", "amx_tile"))
     cuda = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if cuda or (cpu and device.type == "cpu") else torch.float32
+
+
+def get_machine() -> str:
+    """The machine in words: the name of its GPU, or the number of its cores."""
+    return torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"{os.cpu_count()} {DEVICE.type.upper()} cores"
 
 
 def announce(notebook: str) -> None:
@@ -284,6 +299,50 @@ def fill_images(filler: Callable, images: torch.Tensor, masks: torch.Tensor, bat
     return torch.cat(filled)
 
 
+# --------------------------------------------------------------------------------------------------------------- layers
+# Notebook 2 explains them one by one; notebook 3 uses them too.
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 1, gain: float = 1) -> nn.Conv2d:
+    """A convolution with weights after He et al. (2015), times `gain`, and a bias of 0."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(layer.bias)
+    layer.weight.data *= gain
+    return layer
+
+
+class Block(nn.Module):
+    """Two convolutions added to their input, `(N, channels, H, W)` to the same; at first it returns its input."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first, self.second = conv(channels, channels), conv(channels, channels, gain=0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.second(F.relu(self.first(F.relu(x))))
+
+
+class Encoder(nn.Module):
+    """A list: the input `(N, 4, H, W)`, the features at a half and at a quarter, the code `(N, code, H / 8, W / 8)`."""
+
+    def __init__(self, code: int):
+        super().__init__()
+        self.halve = nn.ModuleList([conv(4, 48, 4, stride=2), conv(48, 96, stride=2), conv(96, 192, stride=2)])
+        self.refine = nn.ModuleList([Block(48), Block(96), nn.Sequential(Block(192), Block(192))])
+        self.to_code = conv(192, code, kernel=1, padding=0)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        features = [x]  # 4 x 32 x 32 -> 48 x 16 x 16 -> 96 x 8 x 8 -> 192 x 4 x 4
+        for halve, refine in zip(self.halve, self.refine, strict=True):
+            features.append(refine(halve(features[-1])))
+        return [*features[:-1], self.to_code(features[-1])]
+
+
+def center(x: torch.Tensor, side: int) -> torch.Tensor:
+    """The middle `side` x `side` pixels of `(N, C, H, H)`, a view."""
+    start = (x.shape[-1] - side) // 2
+    return x[..., start : start + side, start : start + side]
+
+
 # ------------------------------------------------------------------------------------------------------------ baselines
 def fill_mean_colour(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Everywhere the mean colour of the image's known pixels."""
@@ -314,7 +373,7 @@ BASELINES = {"mean colour": fill_mean_colour, "biharmonic": fill_biharmonic, "he
 
 # ------------------------------------------------------------------------------------------------------------- training
 def train(
-    model: torch.nn.Module,
+    model: nn.Module,
     loss_fn: Callable,
     photos: Photos,
     cut_holes: Callable,
@@ -323,17 +382,162 @@ def train(
     batch_size: int = 16,
     weight_decay: float = 0.01,
     seed: int = 0,
+    name: str | None = None,
+    weights: bool = True,
 ) -> pd.DataFrame:
     """Train `model` in place on new holes and flips at every step, and leave it in its best validated state.
 
     `loss_fn(model, images, masks, progress)`, `progress` from 0 to 1, returns the loss and a dict of figures to log;
-    `cut_holes(n, generator)` masks. The effort scales `epochs`; an interrupt ends them early. The optimiser is AdamW
-    (Loshchilov & Hutter 2019). Returns the log, a row a validation. Raises FloatingPointError at a loss not finite.
+    `cut_holes(n, generator)` masks. The effort scales `epochs`; an interrupt ends them early. Returns the log, a row a
+    validation. Raises FloatingPointError at a loss not finite.
+
+    A training with a `name` is stored: its log, and the weights as half precision (not with `weights=False`). At the
+    effort "stored" it is not done but taken from data/networks, the weights and the log, or ValueError; a training
+    without a name is always done.
     """
+    settings = {"rate": rate, "batch_size": batch_size, "weight_decay": weight_decay, "seed": seed}
+    if name is None:
+        return _run_training(model, loss_fn, photos, cut_holes, epochs, **settings)[0]
+    about = {"name": name, "definition": _fingerprint(_describe([model, loss_fn, cut_holes], set()))}
+    about |= {"settings": settings | {"epochs": epochs, "trainer": TRAINER}}
+    stored = get_effort() == "stored"
+    if not stored:
+        about |= {"start": _fingerprint(model.state_dict()), "data": photos.name, "images": _fingerprint(photos[1:3])}
+        about |= {"effort": get_effort()}
+    # `make notebooks` trains only what has changed; elsewhere "full" trains everything, as its reader asked.
+    if stored or (OUTPUT == ROOT and get_effort() == "full"):
+        taken = _take(model, about, must=stored)
+        if taken is not None:
+            return taken
+    log, finished = _run_training(model, loss_fn, photos, cut_holes, epochs, **settings)
+    if not finished:
+        return log
+    with torch.no_grad():  # what is scored from here on is what is stored
+        for tensor in model.state_dict().values():
+            tensor.copy_(tensor.half())
+    tensors = {key: tensor.half().cpu().contiguous() for key, tensor in model.state_dict().items() if weights}
+    about |= {"log": log.to_dict("list"), "weights": weights, "device": DEVICE.type, "machine": get_machine()}
+    place = OUTPUT / "data" / "networks" / f"{name}.safetensors"
+    _write_whole(place, lambda temporary: save_file(tensors, temporary, {"about": json.dumps(about)}))
+    return log
+
+
+TRAINER = (
+    1  # raise it when a change of this module changes what a training gives: those stored before are then not taken
+)
+
+
+def _describe(thing: object, seen: set) -> object:
+    """What a network, a loss or a way to cut holes is, as plain data: its layers, and the source, without comments and
+    docstrings, of all that the notebook defines of it.
+    """
+    if isinstance(thing, functools.partial):
+        thing = [thing.func, thing.args, thing.keywords]
+    if isinstance(thing, nn.Module):
+        layers = [f"{name} {type(layer).__name__} {layer.extra_repr()}" for name, layer in thing.named_modules()]
+        kinds = {type(layer).__qualname__: type(layer) for layer in thing.modules()}
+        return [layers, [f"{key} {tuple(t.shape)}" for key, t in thing.state_dict().items()], _describe(kinds, seen)]
+    if isinstance(thing, dict):
+        return [[repr(key), _describe(thing[key], seen)] for key in sorted(thing, key=repr)]
+    if isinstance(thing, list | tuple):
+        return [_describe(part, seen) for part in thing]
+    if not isinstance(thing, type | types.FunctionType):
+        return repr(thing) if isinstance(thing, int | float | str | None) else type(thing).__name__
+    name = f"{thing.__module__}.{thing.__qualname__}"
+    if thing.__module__ != "__main__" or name in seen:  # of another module, or told already
+        return name
+    seen.add(name)
+    if isinstance(thing, type):
+        members = [member for member in vars(thing).values() if isinstance(member, types.FunctionType)]
+        return [name, _describe([*thing.__bases__, *members], seen)]
+    source = ast.parse(textwrap.dedent(inspect.getsource(thing)))
+    for node in ast.walk(source):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    code, names = [thing.__code__], set()
+    for part in code:  # a function's own code, and that of the functions inside it
+        names |= set(part.co_names)
+        code += [constant for constant in part.co_consts if isinstance(constant, types.CodeType)]
+    used = {key: thing.__globals__[key] for key in names if key in thing.__globals__}
+    captured = [cell.cell_contents for cell in thing.__closure__ or ()]
+    return [name, ast.unparse(source), _describe([used, captured, thing.__defaults__, thing.__kwdefaults__], seen)]
+
+
+def _fingerprint(thing: object) -> str:
+    """16 characters that stand for tensors, or for plain data."""
+    digest = hashlib.sha256()
+    if isinstance(thing, dict):
+        thing = tuple(thing.values())
+    if isinstance(thing, tuple):
+        for tensor in thing:
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    else:
+        digest.update(json.dumps(thing).encode())
+    return digest.hexdigest()[:16]
+
+
+def load_stored(name: str, folder: Path | None = None) -> tuple[dict, dict[str, torch.Tensor]]:
+    """What is told of a stored training, and its weights; ValueError for a file that is missing or broken."""
+    path = (folder or DATA / "networks") / f"{name}.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            return json.loads(file.metadata()["about"]), {name: file.get_tensor(name).float() for name in names}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        remedy = f"`git checkout {path.parent.name}` gets it back (with Git LFS, `git lfs pull`)"
+        reason = "is missing" if not path.exists() else f"is broken ({type(error).__name__}: {error})"
+        raise ValueError(
+            f"The stored training {path} {reason}. {remedy}; IMAGE_FILL_EFFORT=quick trains instead."
+        ) from None
+
+
+def _take(model: nn.Module, about: dict, must: bool) -> pd.DataFrame | None:
+    """The log of the stored training that `about` tells of, its weights put into `model`. Where it is missing or is
+    another one, None, or with `must` ValueError.
+    """
+    try:
+        stored, weights = load_stored(about["name"])
+        if other := [key for key in about if about[key] != stored[key]]:
+            told = f"The stored training {about['name']!r} is another one: its {', '.join(other)} changed."
+            raise ValueError(f"{told} IMAGE_FILL_EFFORT=quick or full trains it.")
+        if stored["weights"]:
+            model.load_state_dict(weights)
+    except ValueError as error:
+        if must:
+            raise
+        print(f"{error} It is trained.")
+        return None
+    if not stored["weights"]:
+        model.register_forward_pre_hook(_refuse)
+    log = pd.DataFrame(stored["log"])
+    epochs, minutes = log.epoch.iloc[-1], log.seconds.iloc[-1] / 60
+    told = f"{epochs} epochs in {minutes:.1f} minutes, {stored['machine']}, {stored['data']}"
+    print(f"{about['name']}: {'' if stored['weights'] else 'the log '}taken from the stored run ({told}).")
+    model.to(DEVICE, memory_format=torch.channels_last).eval()
+    return log
+
+
+def _refuse(model: nn.Module, inputs: tuple) -> None:
+    raise RuntimeError("Of this training only the log is stored: set IMAGE_FILL_EFFORT to quick or full to train it.")
+
+
+def _run_training(
+    model: nn.Module,
+    loss_fn: Callable,
+    photos: Photos,
+    cut_holes: Callable,
+    epochs: int,
+    rate: float,
+    batch_size: int,
+    weight_decay: float,
+    seed: int,
+) -> tuple[pd.DataFrame, bool]:
+    """The log, and whether the training was done to its end. The optimiser is AdamW (Loshchilov & Hutter 2019)."""
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}; it must be at least 1.")
     epochs, batch_size = max(1, round(epochs * EFFORTS[get_effort()][0])), min(batch_size, len(photos.train))
     steps = len(photos.train) // batch_size  # of one epoch
     total, log, best, started = epochs * steps, [], {}, time.time()
-    torch.manual_seed(seed)
     generator = torch.Generator(DEVICE).manual_seed(seed)
     model.to(DEVICE, memory_format=torch.channels_last)
     images, losses = photos.train.to(DEVICE), torch.full((steps,), torch.nan, device=DEVICE)
@@ -348,19 +552,25 @@ def train(
 
     def validate(epoch: int) -> None:
         model.eval()
+        torch.manual_seed(2026)  # the same noise each time; every epoch has a seed of its own, so this changes none
         with torch.inference_mode(), autocast:
             loss, figures = loss_fn(model, held_out, held_out_masks, 1.0)
         model.train()
         row = {name: float(x) for name, x in ({"training": losses.mean(), "validation": loss} | figures).items()}
+        if not np.isfinite(row["validation"]):
+            raise FloatingPointError(f"The validation loss is no longer finite at epoch {epoch}: lower the rate.")
         if all(row["validation"] < earlier["validation"] for earlier in log):
             best.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
         log.append({"epoch": epoch, "seconds": time.time() - started, **row})
         shown = ", ".join(f"{name} {figure:.4g}" for name, figure in row.items() if figure == figure)
         print(f"epoch {epoch:3} of {epochs}, {log[-1]['seconds']:4.0f} s: {shown}", flush=True)
 
-    validate(0)
+    finished = False
     try:
+        best.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        validate(0)
         for epoch in range(1, epochs + 1):
+            torch.manual_seed(1000 * seed + epoch)
             order = torch.randperm(len(images), generator=generator, device=DEVICE)
             for step, chosen in enumerate(order[: steps * batch_size].view(steps, batch_size)):
                 batch = images[chosen] / 255
@@ -382,12 +592,13 @@ def train(
                 raise FloatingPointError(f"The loss is no longer finite at step {step}: lower the rate.")
             if epoch % max(1, epochs // 8) == 0 or epoch == epochs:
                 validate(epoch)
+        finished = True
     except KeyboardInterrupt:
         print("Stopped by hand: the best state so far is kept, and the cells below can be run.")
     finally:
         model.load_state_dict(best)
         model.eval()
-    return pd.DataFrame(log)
+    return pd.DataFrame(log), finished
 
 
 # -------------------------------------------------------------------------------------------------------------- metrics
@@ -451,8 +662,7 @@ def keep(notebook: str, photos: Photos, rows: list[dict], **arrays: np.ndarray) 
         table = pd.concat([*tables, pd.DataFrame(rows).replace("", None)]).reindex(columns=COLUMNS).convert_dtypes()
         table = table.drop_duplicates(["notebook", "model", "trained_on", "hole", "seed"], keep="last")
         _write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.7g"))
-    machine = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"{os.cpu_count()} {DEVICE.type.upper()} cores"
-    arrays |= {"made_with": [photos.name, get_effort()], "machine": machine}
+    arrays |= {"made_with": [photos.name, get_effort()], "machine": get_machine()}
     _write_whole(path.with_name(f"{notebook}.npz"), lambda temporary: np.savez_compressed(temporary, **arrays))
 
 

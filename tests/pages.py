@@ -19,7 +19,7 @@ PAGE = """
 {%- block html_head_css -%}
 {{ super() }}
 <style>
-  main { max-width: 62rem; margin: auto; }
+  main { max-width: 66rem; margin: auto; }
   .jp-RenderedHTMLCommon { overflow-x: auto; line-height: 1.5; }
   .jp-RenderedHTMLCommon img, .jp-RenderedImage img { max-width: 100%; height: auto; }
   @media (max-width: 50rem) {
