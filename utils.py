@@ -31,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from filelock import FileLock
 from IPython import display, get_ipython
+from matplotlib.collections import LineCollection
 from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -676,6 +677,38 @@ def recall(notebook: str, photos: Photos) -> dict[str, np.ndarray] | None:
     return None
 
 
+def make_row(
+    notebook: int,
+    model: str,
+    trained_on: str,
+    hole: str,
+    photos: Photos,
+    scores: pd.DataFrame,
+    network: nn.Module | None = None,
+    log: pd.DataFrame | None = None,
+) -> dict:
+    """A row of `results.csv`: which filler on which kind of hole, of a trained one its network and its training's log,
+    and its scores.
+    """
+    row = {"notebook": notebook, "model": model, "trained_on": trained_on, "hole": hole, "dataset": photos.name}
+    row |= {"effort": get_effort(), "device": DEVICE.type}
+    if network is not None:
+        row |= {"seed": 0, "parameters": sum(p.numel() for p in network.parameters())}
+        row |= {"epochs": log.epoch.iloc[-1], "seconds": round(log.seconds.iloc[-1])}
+    return row | summarise(scores)
+
+
+def by_hole(rows: list[dict] | pd.DataFrame) -> pd.DataFrame:
+    """Rows of `results.csv` as a table, a row a filler: the PSNR of each kind of hole with its interval, and of random
+    holes ssim and sharpness.
+    """
+    table = pd.DataFrame(rows).fillna({"trained_on": ""})
+    table["filler"] = table.model + table.trained_on.map(lambda kind: f", trained on {kind} holes" if kind else "")
+    wide = table.pivot_table(["psnr", "psnr_low", "psnr_high"], "filler", "hole", sort=False)
+    wide.columns = [hole + figure.removeprefix("psnr") for figure, hole in wide.columns]
+    return wide.join(table[table.hole == "random"].set_index("filler")[["ssim", "sharpness"]])
+
+
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make the file beside its place, then rename it: a run that is killed leaves no half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -708,3 +741,87 @@ def show_grid(rows: dict[str, torch.Tensor], title: str, save_as: str | None = N
         axis.set(xticks=(), yticks=(), frame_on=False)
     figure.suptitle(title, fontsize=10)
     show(figure, f"{', '.join(title.splitlines())}. {count} columns; rows from the top: {'; '.join(rows)}.", save_as)
+
+
+def pick_shown(images: torch.Tensor, count: int = 5) -> torch.Tensor:
+    """The numbers of the photographs to show, from easy to hard, of at most the first 1,000 `uint8` images: those at
+    evenly spaced ranks of heat diffusion's error in their random holes.
+    """
+    images = images[:1000]
+    masks = evaluation_masks("random", len(images))
+    order = score_images(fill_images(fill_heat, images, masks), images, masks).mse.argsort()
+    return torch.tensor([order[(2 * i + 1) * len(order) // (2 * count)] for i in range(count)])
+
+
+def show_fills(
+    fills: dict[str, torch.Tensor], images: torch.Tensor, masks: torch.Tensor, title: str, save_as: str | None = None
+) -> None:
+    """A row for each of a few `uint8` images: the photograph with its hole outlined, then the hole and 4 pixels around
+    it, enlarged: in the composites `(N, 3, H, W)` of each name, and in the truth.
+    """
+    columns, size = {"photograph": images / 255} | fills | {"truth": images / 255}, masks.shape[-1]
+    figsize = (1.7 * len(columns), 1.7 * len(images) + 0.8)
+    figure, axes = plt.subplots(len(images), len(columns), figsize=figsize, squeeze=False)
+    for i, row in enumerate(axes):
+        spots = (masks[i, 0] == 0).nonzero()
+        first, last = spots.amin(dim=0), spots.amax(dim=0)
+        side = min(size, int((last - first).max()) + 9)  # a square, moved into the photograph where it would leave it
+        top, left = ((first + last + 1 - side) // 2).clamp(0, size - side).tolist()
+        for axis, (name, pictures) in zip(row, columns.items(), strict=True):
+            axis.imshow(pictures[i].movedim(0, -1).clamp(0, 1))
+            outline(axis, masks[i, 0])
+            axis.set(xticks=(), yticks=())
+            if name != "photograph":
+                axis.set(xlim=(left - 0.5, left + side - 0.5), ylim=(top + side - 0.5, top - 0.5))
+    for axis, name in zip(axes[0], columns, strict=True):
+        axis.set_title(textwrap.fill(name, 18), fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    told = f"{len(images)} photographs, one a row, each with its hole outlined; beside it, enlarged, the hole filled by"
+    show(figure, f"{', '.join(title.splitlines())}. {told} {', '.join(fills)}; last the truth.", save_as)
+
+
+def outline(axis: plt.Axes, mask: torch.Tensor) -> None:
+    """Draw the edge of the hole of a mask `(H, W)`: white on black, which shows on every photograph."""
+    padded = F.pad(mask, (1, 1, 1, 1), value=1)
+    edges = [[(x - 0.5, y - 1.5), (x - 0.5, y - 0.5)] for y, x in padded.diff(dim=1).nonzero().tolist()]
+    edges += [[(x - 1.5, y - 0.5), (x - 0.5, y - 0.5)] for y, x in padded.diff(dim=0).nonzero().tolist()]
+    for colour, width in (("black", 2.2), ("white", 0.9)):
+        axis.add_collection(LineCollection(edges, colors=colour, linewidths=width, capstyle="projecting"))
+
+
+def draw_curves(panels: dict[str, pd.DataFrame], xlabel: str, ylabel: str, title: str, **options: object) -> None:
+    """Draw each frame's columns over its index, a panel a frame, the legend below; `options` are `Axes.set`'s."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(3 + 3 * len(panels), 3.6), sharey=True, squeeze=False)
+    names = list(dict.fromkeys(column for frame in panels.values() for column in frame))
+    for axis, (panel, frame) in zip(axes[0], panels.items(), strict=True):
+        for column, values in frame.items():
+            style = "os^vDxP*"[names.index(column) % 8] + ("-", "--", "-.", ":")[names.index(column) % 4]
+            axis.plot(frame.index, values, style, color=f"C{names.index(column)}", label=column)
+        axis.set(title=panel, xlabel=xlabel, **options)
+        axis.grid()
+    axes[0, 0].set_ylabel(ylabel)
+    lines = {line.get_label(): line for axis in axes[0] for line in axis.get_lines()}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(4, len(lines)), fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    ends = [
+        f"{panel} {column} from {values.dropna().iloc[0]:.4g} to {values.dropna().iloc[-1]:.4g}"
+        for panel, frame in panels.items()
+        for column, values in frame.items()
+    ]
+    show(figure, f"{', '.join(title.splitlines())}. {ylabel} over {xlabel}: {'; '.join(ends)}.")
+
+
+def show_table(table: pd.DataFrame, columns: dict[str, tuple[int, Callable | None]], caption: str) -> None:
+    """Show columns with so many digits, the best (`max` or `min`) in bold, with the interval where `*_low` is there."""
+    rows = [f"| {table.index.name or ''} | {' | '.join(columns)} |", "| --- " + "| ---: " * len(columns) + "|"]
+    for name, row in table.iterrows():
+        cells = []
+        for column, (digits, best) in columns.items():
+            text = "" if pd.isna(row[column]) else f"{row[column]:.{digits}f}"
+            if text and best and row[column] == best(table[column].dropna()):
+                text = f"**{text}**"
+            if text and f"{column}_low" in table:
+                text += f" [{row[f'{column}_low']:.{digits}f}, {row[f'{column}_high']:.{digits}f}]"
+            cells.append(text)
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    display.display(display.Markdown("\n".join([caption, "", *rows])))
