@@ -4,6 +4,7 @@
 """
 
 import ast
+import dis
 import functools
 import hashlib
 import inspect
@@ -49,6 +50,8 @@ DEVICE = torch.device(os.environ.get("IMAGE_FILL_DEVICE") or BEST_DEVICE)
 # What a run does of the full work: the share of the epochs, and the most images that it takes of a split. At "stored"
 # the trainings are those of the stored run, and nothing is trained.
 EFFORTS = {"stored": (1.0, None), "full": (1.0, None), "quick": (0.1, 3000), "smoke": (0.0, 64)}
+# Seconds: when the notebook started, what its trainings took, and how much of that was done in this process.
+CLOCK = {"started": time.time(), "training": 0.0, "trained": 0.0}
 plt.rcParams.update({"image.interpolation": "nearest", "figure.dpi": 100, "figure.constrained_layout.use": True})
 
 
@@ -74,6 +77,7 @@ def get_machine() -> str:
 
 def announce(notebook: str) -> None:
     """Print at what effort and on what device `notebook` runs, how long that takes, and how to change it."""
+    CLOCK.update(started=time.time(), training=0.0, trained=0.0)
     print(f"Effort {get_effort()!r}, on {DEVICE.type} in {str(get_precision(DEVICE)).removeprefix('torch.')}.")
     if (path := DATA / f"{notebook}.npz").exists():
         machine, (training, rest) = (np.load(path)[name] for name in ("machine", "minutes"))
@@ -98,6 +102,7 @@ class Photos(NamedTuple):
     train: torch.Tensor
     validation: torch.Tensor
     test: torch.Tensor
+    class_name: str = ""
 
 
 def load_images(data: str | None = None, class_name: str = "automobile") -> Photos:
@@ -388,138 +393,44 @@ def train(
 ) -> pd.DataFrame:
     """Train `model` in place on new holes and flips at every step, and leave it in its best validated state.
 
-    `loss_fn(model, images, masks, progress)`, `progress` from 0 to 1, returns the loss and a dict of figures to log;
+    `loss_fn(model, images, masks, progress)`, `progress` from 0 to 1, returns the loss and a dict of numbers to log;
     `cut_holes(n, generator)` masks. The effort scales `epochs`; an interrupt ends them early. Returns the log, a row a
-    validation. Raises FloatingPointError at a loss not finite.
+    validation. Raises FloatingPointError at a loss not finite, ValueError at less than one epoch.
 
     A training with a `name` is stored: its log, and the weights as half precision (not with `weights=False`). At the
-    effort "stored" it is not done but taken from data/networks, the weights and the log, or ValueError; a training
-    without a name is always done.
+    effort "stored" it is not done but taken from data/networks, or ValueError; one without a name is always done.
     """
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}; it must be at least 1.")
     settings = {"rate": rate, "batch_size": batch_size, "weight_decay": weight_decay, "seed": seed}
     if name is None:
         return _run_training(model, loss_fn, photos, cut_holes, epochs, **settings)[0]
-    about = {"name": name, "definition": _fingerprint(_describe([model, loss_fn, cut_holes], set()))}
-    about |= {"settings": settings | {"epochs": epochs, "trainer": TRAINER}}
-    stored = get_effort() == "stored"
-    if not stored:
-        about |= {"start": _fingerprint(model.state_dict()), "data": photos.name, "images": _fingerprint(photos[1:3])}
-        about |= {"effort": get_effort()}
-    # `make notebooks` trains only what has changed; elsewhere "full" trains everything, as its reader asked.
-    if stored or (OUTPUT == ROOT and get_effort() == "full"):
-        taken = _take(model, about, must=stored)
-        if taken is not None:
-            return taken
-    log, finished = _run_training(model, loss_fn, photos, cut_holes, epochs, **settings)
-    if not finished:
-        return log
-    with torch.no_grad():  # what is scored from here on is what is stored
-        for tensor in model.state_dict().values():
-            tensor.copy_(tensor.half())
-    tensors = {key: tensor.half().cpu().contiguous() for key, tensor in model.state_dict().items() if weights}
-    about |= {"log": log.to_dict("list"), "weights": weights, "device": DEVICE.type, "machine": get_machine()}
-    place = OUTPUT / "data" / "networks" / f"{name}.safetensors"
-    _write_whole(place, lambda temporary: save_file(tensors, temporary, {"about": json.dumps(about)}))
+    effort, about = get_effort(), {"name": name, "settings": settings | {"epochs": epochs, "trainer": TRAINER}}
+    about["definition"] = _fingerprint(_describe([model, loss_fn, cut_holes], set()))
+    if photos.class_name or effort != "stored":
+        about["class"] = photos.class_name
+    if effort != "stored":
+        about |= {"start": _fingerprint(*model.state_dict().values()), "images": _fingerprint(*photos[1:3])}
+        about |= {"data": photos.name, "effort": effort}
+    log = None
+    if effort == "stored":
+        log = _take(model, about)
+    elif effort == "full" and OUTPUT == ROOT:  # `make notebooks` trains what has changed; readers' "full" trains all
+        try:
+            log = _take(model, about)
+        except ValueError as error:
+            print(f"{str(error).removesuffix(TRAIN_IT)} It is trained now.")
+    if log is None:
+        log, finished = _run_training(model, loss_fn, photos, cut_holes, epochs, **settings)
+        CLOCK["trained"] += log.seconds.iloc[-1]
+        if finished:
+            state = model.state_dict()
+            for tensor in state.values():  # what is scored from here on is what is stored
+                tensor.copy_(tensor.half())
+            tensors = {key: tensor.half() for key, tensor in state.items()} if weights else {}
+            _store(name, about | {"log": log.to_dict("list")}, tensors)
+    CLOCK["training"] += log.seconds.iloc[-1]
     return log
-
-
-TRAINER = (
-    1  # raise it when a change of this module changes what a training gives: those stored before are then not taken
-)
-
-
-def _describe(thing: object, seen: set) -> object:
-    """What a network, a loss or a way to cut holes is, as plain data: its layers, and the source, without comments and
-    docstrings, of all that the notebook defines of it.
-    """
-    if isinstance(thing, functools.partial):
-        thing = [thing.func, thing.args, thing.keywords]
-    if isinstance(thing, nn.Module):
-        layers = [f"{name} {type(layer).__name__} {layer.extra_repr()}" for name, layer in thing.named_modules()]
-        kinds = {type(layer).__qualname__: type(layer) for layer in thing.modules()}
-        return [layers, [f"{key} {tuple(t.shape)}" for key, t in thing.state_dict().items()], _describe(kinds, seen)]
-    if isinstance(thing, dict):
-        return [[repr(key), _describe(thing[key], seen)] for key in sorted(thing, key=repr)]
-    if isinstance(thing, list | tuple):
-        return [_describe(part, seen) for part in thing]
-    if not isinstance(thing, type | types.FunctionType):
-        return repr(thing) if isinstance(thing, int | float | str | None) else type(thing).__name__
-    name = f"{thing.__module__}.{thing.__qualname__}"
-    if thing.__module__ != "__main__" or name in seen:  # of another module, or told already
-        return name
-    seen.add(name)
-    if isinstance(thing, type):
-        members = [member for member in vars(thing).values() if isinstance(member, types.FunctionType)]
-        return [name, _describe([*thing.__bases__, *members], seen)]
-    source = ast.parse(textwrap.dedent(inspect.getsource(thing)))
-    for node in ast.walk(source):
-        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    code, names = [thing.__code__], set()
-    for part in code:  # a function's own code, and that of the functions inside it
-        names |= set(part.co_names)
-        code += [constant for constant in part.co_consts if isinstance(constant, types.CodeType)]
-    used = {key: thing.__globals__[key] for key in names if key in thing.__globals__}
-    captured = [cell.cell_contents for cell in thing.__closure__ or ()]
-    return [name, ast.unparse(source), _describe([used, captured, thing.__defaults__, thing.__kwdefaults__], seen)]
-
-
-def _fingerprint(thing: object) -> str:
-    """16 characters that stand for tensors, or for plain data."""
-    digest = hashlib.sha256()
-    if isinstance(thing, dict):
-        thing = tuple(thing.values())
-    if isinstance(thing, tuple):
-        for tensor in thing:
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    else:
-        digest.update(json.dumps(thing).encode())
-    return digest.hexdigest()[:16]
-
-
-def load_stored(name: str, folder: Path | None = None) -> tuple[dict, dict[str, torch.Tensor]]:
-    """What is told of a stored training, and its weights; ValueError for a file that is missing or broken."""
-    path = (folder or DATA / "networks") / f"{name}.safetensors"
-    try:
-        with safe_open(path, "pt") as file:
-            names = file.keys()
-            return json.loads(file.metadata()["about"]), {name: file.get_tensor(name).float() for name in names}
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        remedy = f"`git checkout {path.parent.name}` gets it back (with Git LFS, `git lfs pull`)"
-        reason = "is missing" if not path.exists() else f"is broken ({type(error).__name__}: {error})"
-        raise ValueError(
-            f"The stored training {path} {reason}. {remedy}; IMAGE_FILL_EFFORT=quick trains instead."
-        ) from None
-
-
-def _take(model: nn.Module, about: dict, must: bool) -> pd.DataFrame | None:
-    """The log of the stored training that `about` tells of, its weights put into `model`. Where it is missing or is
-    another one, None, or with `must` ValueError.
-    """
-    try:
-        stored, weights = load_stored(about["name"])
-        if other := [key for key in about if about[key] != stored[key]]:
-            told = f"The stored training {about['name']!r} is another one: its {', '.join(other)} changed."
-            raise ValueError(f"{told} IMAGE_FILL_EFFORT=quick or full trains it.")
-        if stored["weights"]:
-            model.load_state_dict(weights)
-    except ValueError as error:
-        if must:
-            raise
-        print(f"{error} It is trained.")
-        return None
-    if not stored["weights"]:
-        model.register_forward_pre_hook(_refuse)
-    log = pd.DataFrame(stored["log"])
-    epochs, minutes = log.epoch.iloc[-1], log.seconds.iloc[-1] / 60
-    told = f"{epochs} epochs in {minutes:.1f} minutes, {stored['machine']}, {stored['data']}"
-    print(f"{about['name']}: {'' if stored['weights'] else 'the log '}taken from the stored run ({told}).")
-    model.to(DEVICE, memory_format=torch.channels_last).eval()
-    return log
-
-
-def _refuse(model: nn.Module, inputs: tuple) -> None:
-    raise RuntimeError("Of this training only the log is stored: set IMAGE_FILL_EFFORT to quick or full to train it.")
 
 
 def _run_training(
@@ -534,8 +445,6 @@ def _run_training(
     seed: int,
 ) -> tuple[pd.DataFrame, bool]:
     """The log, and whether the training was done to its end. The optimiser is AdamW (Loshchilov & Hutter 2019)."""
-    if epochs < 1:
-        raise ValueError(f"epochs is {epochs}; it must be at least 1.")
     epochs, batch_size = max(1, round(epochs * EFFORTS[get_effort()][0])), min(batch_size, len(photos.train))
     steps = len(photos.train) // batch_size  # of one epoch
     total, log, best, started = epochs * steps, [], {}, time.time()
@@ -595,11 +504,126 @@ def _run_training(
                 validate(epoch)
         finished = True
     except KeyboardInterrupt:
+        if not log:  # before the first validation: there is nothing to go on with
+            raise
         print("Stopped by hand: the best state so far is kept, and the cells below can be run.")
     finally:
         model.load_state_dict(best)
         model.eval()
     return pd.DataFrame(log), finished
+
+
+# ---------------------------------------------------------------------------------------------------- stored trainings
+# Raise it when a change of this module changes what a training gives: those stored before are then not taken.
+TRAINER = 1
+
+
+class NotStored(RuntimeError):
+    """Of this training only the log is stored, and its network was asked for."""
+
+
+def load_stored(name: str) -> tuple[dict, dict[str, torch.Tensor]]:
+    """What is told of a training in data/networks, and its weights; ValueError for a file that is missing or broken."""
+    path = DATA / "networks" / f"{name}.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
+            about = json.loads(file.metadata()["about"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        reason = f"is broken ({error})" if path.exists() else "is missing"
+        remedy = f"`git checkout data/networks` gets it back (with Git LFS, `git lfs pull`). {TRAIN_IT}"
+        raise ValueError(f"The stored training {path} {reason}. {remedy}") from None
+    return about, {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+
+
+TRAIN_IT = "IMAGE_FILL_EFFORT=quick or full trains instead."
+
+
+def _take(model: nn.Module, about: dict) -> pd.DataFrame:
+    """The log of the stored training that `about` tells of, whose weights are put into `model`, or ValueError."""
+    stored, weights = load_stored(about["name"])
+    if other := [key for key in about if about[key] != stored.get(key)]:
+        told = ", ".join(f"{key} (now {about[key]}, then {stored.get(key)})" for key in other)
+        raise ValueError(f"The stored training {about['name']!r} is of another {told}. {TRAIN_IT}")
+    log = pd.DataFrame(stored["log"])
+    told = f"{log.epoch.iloc[-1]} epochs in {log.seconds.iloc[-1] / 60:.1f} minutes, {stored['machine']}"
+    print(f"{about['name']}: {'taken' if weights else 'its log taken'} from the stored run ({told}, {stored['data']}).")
+    if weights:
+        model.load_state_dict(weights)
+    for layer in model.modules() if not weights else ():
+        layer.register_forward_pre_hook(_refuse)
+    model.to(DEVICE, memory_format=torch.channels_last).eval()
+    return log
+
+
+def _refuse(model: nn.Module, inputs: tuple) -> None:
+    raise NotStored(f"Of this training only the log is stored. {TRAIN_IT}")
+
+
+def _store(name: str, about: dict, tensors: dict[str, torch.Tensor]) -> None:
+    tensors = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
+    about = {"about": json.dumps(about | {"machine": get_machine(), "device": DEVICE.type})}
+    place = OUTPUT / "data" / "networks" / f"{name}.safetensors"
+    _write_whole(place, lambda temporary: save_file(tensors, temporary, about))
+
+
+def compute_or_recall(name: str, photos: Photos, compute: Callable) -> dict[str, torch.Tensor] | None:
+    """The tensors that `compute()` returns, which are stored. Where it needs a network of which only the log is stored,
+    what the stored run computed; on other photographs None, and a line that says so.
+    """
+    about = {"images": _fingerprint(*photos[1:4])}
+    try:
+        tensors = compute()
+    except NotStored:
+        stored, tensors = load_stored(name)
+        if stored["images"] == about["images"]:
+            return tensors
+        print(f"Left out: {name} was computed from networks that are not stored, for other photographs. {TRAIN_IT}")
+        return None
+    _store(name, about, tensors)
+    return tensors
+
+
+def _fingerprint(*parts: str | torch.Tensor) -> str:
+    """16 characters that stand for texts and tensors."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _describe(thing: object, seen: set) -> str:
+    """What a network, a loss or a way to cut holes is: its layers, and the source, without comments and docstrings, of
+    all that the notebook defines of it.
+    """
+    if isinstance(thing, functools.partial):
+        return _describe([thing.func, thing.args, thing.keywords], seen)
+    if isinstance(thing, nn.Module):
+        layers = [f"{name} {type(layer).__name__} {layer.extra_repr()}" for name, layer in thing.named_modules()]
+        return _describe([layers, {type(layer).__name__: type(layer) for layer in thing.modules()}], seen)
+    if isinstance(thing, dict):
+        return _describe([[key, thing[key]] for key in sorted(thing, key=str)], seen)
+    if isinstance(thing, list | tuple):
+        return f"[{', '.join(_describe(part, seen) for part in thing)}]"
+    if not isinstance(thing, type | types.FunctionType):
+        return repr(thing) if isinstance(thing, int | float | str | None) else type(thing).__name__
+    name = thing.__qualname__
+    if thing.__module__ != "__main__" or name in seen:  # of another module, or told already
+        return name
+    seen.add(name)
+    if isinstance(thing, type):
+        return _describe([f"class {name}", *thing.__bases__, *filter(inspect.isfunction, vars(thing).values())], seen)
+    source = ast.parse(textwrap.dedent(inspect.getsource(thing)))
+    for node in ast.walk(source):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    code, used = [thing.__code__], {}
+    for part in code:  # a function's own code, and that of the functions inside it
+        code += [constant for constant in part.co_consts if isinstance(constant, types.CodeType)]
+        names = {step.argval for step in dis.get_instructions(part) if step.opname == "LOAD_GLOBAL"}
+        used |= {name: thing.__globals__[name] for name in names if name in thing.__globals__}
+    captured = [cell.cell_contents for cell in thing.__closure__ or ()]
+    return _describe([ast.unparse(source), used, captured, thing.__defaults__, thing.__kwdefaults__], seen)
 
 
 # -------------------------------------------------------------------------------------------------------------- metrics
