@@ -156,12 +156,12 @@ def test_the_plain_parts_loss_is_that_over_the_hole():
     answer = torch.rand(5, 3, 32, 32, generator=generator(1))
     part = Answer(side=12, part=utils.cut_windows(answer, masks, 12))
     loss, figures = notebook2.part_loss(part, images, masks, 0)
-    expected, _ = notebook2.whole_loss(lambda x: answer, images, masks, 0)
+    expected, _ = notebook2.hole_loss(lambda x: answer, images, masks, 0)
     assert loss.item() == pytest.approx(expected.item())
     assert figures["psnr"].item() == pytest.approx(-10 * torch.log10(loss).item())
 
 
-@pytest.mark.parametrize("make", [lambda n: (n.WholeImage(), n.whole_loss), lambda n: (n.MissingPart(16), n.rim_loss)])
+@pytest.mark.parametrize("make", [lambda n: (n.WholeImage(), n.hole_loss), lambda n: (n.MissingPart(16), n.rim_loss)])
 def test_both_learn(make, photos):
     torch.manual_seed(0)
     network, loss_fn = make(notebook2)

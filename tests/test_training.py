@@ -58,7 +58,7 @@ def test_the_whole_images_loss_is_over_all_pixels_and_logs_the_holes_psnr(photos
     images, masks = photos.test[:8] / 255, utils.evaluation_masks("irregular", 8)
     network = direct.make_network()
     with torch.no_grad():
-        loss, figures = direct.whole_loss(network, images, masks, 0)
+        loss, figures = direct.image_loss(network, images, masks, 0)
         error = (direct.fill_with(network, images, masks) - images).square()
     assert loss.item() == pytest.approx(error.mean().item(), rel=1e-5)
     hidden = error[(masks == 0).expand_as(error)].mean()
@@ -147,7 +147,7 @@ def test_the_rate_warms_up_and_decays_to_0(photos, full, monkeypatch):
     assert rates[-1] < 0.005
 
 
-@pytest.mark.parametrize(("effort", "epochs"), [("full", 20), ("quick", 2), ("smoke", 1)])
+@pytest.mark.parametrize(("effort", "epochs"), [("stored", 20), ("full", 20), ("quick", 2), ("smoke", 1)])
 def test_the_effort_scales_epochs_and_they_are_shown(photos, effort, epochs, monkeypatch, capsys):
     monkeypatch.setenv("IMAGE_FILL_EFFORT", effort)
     log = utils.train(tiny_network(), tiny_loss, small(photos, 16), utils.random_holes, 20)
@@ -161,18 +161,19 @@ def test_the_effort_scales_the_data(monkeypatch):
         monkeypatch.setenv("IMAGE_FILL_EFFORT", effort)
         photos = utils.load_images("photos")
         sizes[effort] = [len(split) for split in (photos.train, photos.validation, photos.test)]
-    assert sizes == {"full": [1800, 200, 400], "quick": [1800, 200, 400], "smoke": [64, 64, 64]}
+    everything = [1800, 200, 400]
+    assert sizes == {"stored": everything, "full": everything, "quick": everything, "smoke": [64, 64, 64]}
 
 
 def test_an_unknown_effort_lists_the_known_ones(monkeypatch):
     monkeypatch.setenv("IMAGE_FILL_EFFORT", "fast")
-    with pytest.raises(ValueError, match="'fast'; it can be full, quick, smoke"):
+    with pytest.raises(ValueError, match="'fast'.*stored, full, quick, smoke"):
         utils.get_effort()
 
 
-def test_unset_effort_is_full_on_a_gpu_and_quick_without_one(monkeypatch):
+def test_unset_effort_is_full_on_a_gpu_and_stored_without_one(monkeypatch):
     monkeypatch.delenv("IMAGE_FILL_EFFORT")
-    for kind, effort in (("cpu", "quick"), ("cuda", "full"), ("mps", "full")):
+    for kind, effort in (("cpu", "stored"), ("cuda", "full"), ("mps", "full")):
         monkeypatch.setattr(utils, "DEVICE", torch.device(kind))
         assert utils.get_effort() == effort
 
@@ -206,6 +207,30 @@ def test_ctrl_c_keeps_the_best_state_so_far(photos, full, capsys):
     assert torch.equal(weights(model), states[log.validation.argmin()])
     assert "Stopped by hand" in capsys.readouterr().out
     assert not model.training
+
+
+def test_ctrl_c_before_the_first_validation_stops_everything(photos, full):
+    def interrupted(model, images, masks, progress):
+        signal.raise_signal(signal.SIGINT)
+
+    model, before = tiny_network(), weights(tiny_network())
+    with pytest.raises(KeyboardInterrupt):
+        utils.train(model, interrupted, small(photos, 64), utils.random_holes, 8)
+    assert torch.equal(weights(model), before)
+
+
+def test_a_validation_loss_that_is_no_number_stops_and_keeps_the_best_state(photos, full):
+    states, model = [], tiny_network()
+
+    def broken(model, images, masks, progress):
+        loss, figures = tiny_loss(model, images, masks, progress)
+        if not model.training:
+            states.append(weights(model))
+        return (loss * torch.nan if len(states) == 2 and not model.training else loss), figures
+
+    with pytest.raises(FloatingPointError, match="validation loss .* epoch 1"):
+        utils.train(model, broken, small(photos, 64), utils.random_holes, 5)
+    assert torch.equal(weights(model), states[0])
 
 
 def test_the_best_validated_state_is_what_is_left(photos, full):
