@@ -419,7 +419,7 @@ def train(
         try:
             log = _take(model, about)
         except ValueError as error:
-            print(f"{str(error).removesuffix(TRAIN_IT)} It is trained now.")
+            print(f"{str(error).removesuffix(TRAIN_IT)}It is trained now.")
     if log is None:
         log, finished = _run_training(model, loss_fn, photos, cut_holes, epochs, **settings)
         CLOCK["trained"] += log.seconds.iloc[-1]
@@ -516,6 +516,8 @@ def _run_training(
 # ---------------------------------------------------------------------------------------------------- stored trainings
 # Raise it when a change of this module changes what a training gives: those stored before are then not taken.
 TRAINER = 1
+TRAIN_IT = "IMAGE_FILL_EFFORT=quick or full trains instead."
+REMEDY = f"`git checkout data/networks` gets it back (with Git LFS, `git lfs pull`). {TRAIN_IT}"
 
 
 class NotStored(RuntimeError):
@@ -531,12 +533,8 @@ def load_stored(name: str) -> tuple[dict, dict[str, torch.Tensor]]:
             about = json.loads(file.metadata()["about"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         reason = f"is broken ({error})" if path.exists() else "is missing"
-        remedy = f"`git checkout data/networks` gets it back (with Git LFS, `git lfs pull`). {TRAIN_IT}"
-        raise ValueError(f"The stored training {path} {reason}. {remedy}") from None
+        raise ValueError(f"The stored training {path} {reason}. {REMEDY}") from None
     return about, {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
-
-
-TRAIN_IT = "IMAGE_FILL_EFFORT=quick or full trains instead."
 
 
 def _take(model: nn.Module, about: dict) -> pd.DataFrame:
@@ -545,11 +543,16 @@ def _take(model: nn.Module, about: dict) -> pd.DataFrame:
     if other := [key for key in about if about[key] != stored.get(key)]:
         told = ", ".join(f"{key} (now {about[key]}, then {stored.get(key)})" for key in other)
         raise ValueError(f"The stored training {about['name']!r} is of another {told}. {TRAIN_IT}")
+    try:
+        if weights:
+            model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"data/networks/{about['name']}.safetensors is of another network ({error}). {REMEDY}"
+        ) from None
     log = pd.DataFrame(stored["log"])
     told = f"{log.epoch.iloc[-1]} epochs in {log.seconds.iloc[-1] / 60:.1f} minutes, {stored['machine']}"
     print(f"{about['name']}: {'taken' if weights else 'its log taken'} from the stored run ({told}, {stored['data']}).")
-    if weights:
-        model.load_state_dict(weights)
     for layer in model.modules() if not weights else ():
         layer.register_forward_pre_hook(_refuse)
     model.to(DEVICE, memory_format=torch.channels_last).eval()
@@ -792,7 +795,7 @@ def show_fills(
         side = min(size, int((last - first).max()) + 9)  # a square, moved into the photograph where it would leave it
         top, left = ((first + last + 1 - side) // 2).clamp(0, size - side).tolist()
         for axis, (name, pictures) in zip(row, columns.items(), strict=True):
-            axis.imshow(pictures[i].movedim(0, -1).clamp(0, 1))
+            axis.imshow(pictures[i].movedim(0, -1).clamp(0, 1).numpy())
             outline(axis, masks[i, 0])
             axis.set(xticks=(), yticks=())
             if name != "photograph":

@@ -167,7 +167,7 @@ def test_the_effort_scales_the_data(monkeypatch):
 
 def test_an_unknown_effort_lists_the_known_ones(monkeypatch):
     monkeypatch.setenv("IMAGE_FILL_EFFORT", "fast")
-    with pytest.raises(ValueError, match="'fast'.*stored, full, quick, smoke"):
+    with pytest.raises(ValueError, match=r"'fast'.*stored, full, quick, smoke"):
         utils.get_effort()
 
 
@@ -228,7 +228,7 @@ def test_a_validation_loss_that_is_no_number_stops_and_keeps_the_best_state(phot
             states.append(weights(model))
         return (loss * torch.nan if len(states) == 2 and not model.training else loss), figures
 
-    with pytest.raises(FloatingPointError, match="validation loss .* epoch 1"):
+    with pytest.raises(FloatingPointError, match=r"validation loss .* epoch 1"):
         utils.train(model, broken, small(photos, 64), utils.random_holes, 5)
     assert torch.equal(weights(model), states[0])
 
