@@ -524,9 +524,11 @@ class NotStored(RuntimeError):
     """Of this training only the log is stored, and its network was asked for."""
 
 
-def load_stored(name: str) -> tuple[dict, dict[str, torch.Tensor]]:
-    """What is told of a training in data/networks, and its weights; ValueError for a file that is missing or broken."""
-    path = DATA / "networks" / f"{name}.safetensors"
+def load_stored(name: str, folder: Path | None = None) -> tuple[dict, dict[str, torch.Tensor]]:
+    """What is told of a training in data/networks, or in another folder, and its weights; ValueError for a file that is
+    missing or broken.
+    """
+    path = (folder or DATA / "networks") / f"{name}.safetensors"
     try:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
@@ -535,6 +537,22 @@ def load_stored(name: str) -> tuple[dict, dict[str, torch.Tensor]]:
         reason = f"is broken ({error})" if path.exists() else "is missing"
         raise ValueError(f"The stored training {path} {reason}. {REMEDY}") from None
     return about, {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+
+
+def load_start(name: str, photos: Photos) -> dict[str, torch.Tensor]:
+    """The weights from which a later training starts: of one's own run on these photographs at this effort, or else the
+    stored ones, or ValueError where those are of another class.
+    """
+    with suppress(ValueError):
+        about, weights = load_stored(name, OUTPUT / "data" / "networks")
+        if (about["images"], about["effort"]) == (_fingerprint(*photos[1:3]), get_effort()):
+            return weights
+    about, weights = load_stored(name)
+    if photos.class_name not in ("", about["class"]):
+        told = f"The stored training {name} is of the class {about['class']}, the photographs are {photos.class_name}s"
+        raise ValueError(f"{told}: run notebook {name[0]} on them first, at this effort.")
+    print(f"{name}: its stored weights are where the training starts ({about['data']}).")
+    return weights
 
 
 def _take(model: nn.Module, about: dict) -> pd.DataFrame:
@@ -571,17 +589,20 @@ def _store(name: str, about: dict, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def compute_or_recall(name: str, photos: Photos, compute: Callable) -> dict[str, torch.Tensor] | None:
-    """The tensors that `compute()` returns, which are stored. Where it needs a network of which only the log is stored,
-    what the stored run computed; on other photographs None, and a line that says so.
+    """The tensors that `compute()` returns, which are stored. At the effort "stored", and where it needs a network of
+    which only the log is stored, what the stored run computed for the same photographs; None, and a line, without that.
     """
-    about = {"images": _fingerprint(*photos[1:4])}
+    about, stored, kept = {"images": _fingerprint(*photos[1:4])}, {"images": ""}, {}
+    with suppress(ValueError):
+        stored, kept = load_stored(name)
+    if get_effort() == "stored" and stored["images"] == about["images"]:
+        return kept
     try:
         tensors = compute()
-    except NotStored:
-        stored, tensors = load_stored(name)
+    except NotStored as error:
         if stored["images"] == about["images"]:
-            return tensors
-        print(f"Left out: {name} was computed from networks that are not stored, for other photographs. {TRAIN_IT}")
+            return kept
+        print(f"{name} is left out. {error}")
         return None
     _store(name, about, tensors)
     return tensors

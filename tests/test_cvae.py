@@ -67,10 +67,9 @@ def test_without_a_latent_it_starts_with_the_answers_of_notebook_2(name, photos,
     before = make(getattr(notebook2, notebook3.CONSTRUCTIONS[name].__name__))
     weights = {key: value.half().float() for key, value in before.state_dict().items()}
     before.load_state_dict(weights)
-    monkeypatch.setattr(utils, "load_stored", lambda stored: ({}, weights))
     construction = functools.partial(notebook3.CONSTRUCTIONS[name], latents=(0, 0, 0))
     monkeypatch.setitem(notebook3.CONSTRUCTIONS, name, construction)
-    network = notebook3.start_from(name).eval()
+    network = notebook3.start_from({name: weights}, name).eval()
     images, masks = photos.test[:8] / 255, utils.evaluation_masks("random", 8)
     with torch.inference_mode():
         condition = network.condition(images, masks)
@@ -82,10 +81,9 @@ def test_without_a_latent_it_starts_with_the_answers_of_notebook_2(name, photos,
     assert torch.allclose(answer, expected, atol=1e-5)
 
 
-def test_weights_of_another_network_are_refused(monkeypatch):
-    monkeypatch.setattr(utils, "load_stored", lambda stored: ({}, {"levels.9": torch.zeros(1)}))
+def test_weights_of_another_network_are_refused():
     with pytest.raises(ValueError, match=r"Weights of another network: it has levels\.9"):
-        notebook3.start_from("missing part")
+        notebook3.start_from({"missing part": {"levels.9": torch.zeros(1)}}, "missing part")
 
 
 @both_constructions

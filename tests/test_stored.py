@@ -227,3 +227,16 @@ def test_every_stored_training_is_of_full_effort_on_one_data_set():
     assert {about["effort"] for about in trainings} == {"full"}
     assert len({about["data"] for about in trainings}) == len({about["images"] for about in trainings}) == 1
     assert np.isfinite([about["log"]["validation"][-1] for about in trainings]).all()
+
+
+def test_a_later_training_starts_from_ones_own_run_or_else_from_the_stored_networks(train, tmp_path, monkeypatch):
+    trained, _ = train("full")
+    shipped = utils.load_start("tiny", train.photos)
+    assert torch.equal(shipped["layer.weight"], trained.layer.weight.cpu())
+    monkeypatch.setattr(utils, "OUTPUT", tmp_path / "build")
+    own, _ = train("full", seed=1)
+    assert torch.equal(utils.load_start("tiny", train.photos)["layer.weight"], own.layer.weight.cpu())
+    other = train.photos._replace(train=train.photos.train.flip(3))
+    assert torch.equal(utils.load_start("tiny", other)["layer.weight"], trained.layer.weight.cpu())
+    with pytest.raises(ValueError, match="of the class cat, the photographs are dogs"):
+        utils.load_start("tiny", other._replace(class_name="dog"))
