@@ -384,44 +384,35 @@ def train(
     photos: Photos,
     cut_holes: Callable,
     epochs: int,
-    rate: float = 1e-3,
-    batch_size: int = 16,
-    weight_decay: float = 0.01,
-    seed: int = 0,
     name: str | None = None,
     weights: bool = True,
+    **settings: float,
 ) -> pd.DataFrame:
-    """Train `model` in place on new holes and flips at every step, and leave it in its best validated state.
-
-    `loss_fn(model, images, masks, progress)`, `progress` from 0 to 1, returns the loss and a dict of numbers to log;
-    `cut_holes(n, generator)` masks. The effort scales `epochs`; an interrupt ends them early. Returns the log, a row a
-    validation. Raises FloatingPointError at a loss not finite, ValueError at less than one epoch.
+    """Train `model` in place as `run_training` says, which takes the `settings`; returns the log.
 
     A training with a `name` is stored: its log, and the weights as half precision (not with `weights=False`). At the
     effort "stored" it is not done but taken from data/networks, or ValueError; one without a name is always done.
     """
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}; it must be at least 1.")
-    settings = {"rate": rate, "batch_size": batch_size, "weight_decay": weight_decay, "seed": seed}
     if name is None:
-        return _run_training(model, loss_fn, photos, cut_holes, epochs, **settings)[0]
-    effort, about = get_effort(), {"name": name, "settings": settings | {"epochs": epochs, "trainer": TRAINER}}
-    about["definition"] = _fingerprint(_describe([model, loss_fn, cut_holes], set()))
+        return run_training(model, loss_fn, photos, cut_holes, epochs, **settings)[0]
+    effort, log, about = get_effort(), None, {"name": name, "settings": settings | {"epochs": epochs}}
+    about["definition"] = _fingerprint(_describe([TRAINER, model, loss_fn, cut_holes], set()))
     if photos.class_name or effort != "stored":
         about["class"] = photos.class_name
-    if effort != "stored":
-        about |= {"start": _fingerprint(*model.state_dict().values()), "images": _fingerprint(*photos[1:3])}
-        about |= {"data": photos.name, "effort": effort}
-    log = None
     if effort == "stored":
         log = _take(model, about)
-    elif effort == "full" and OUTPUT == ROOT:  # `make notebooks` trains what has changed; readers' "full" trains all
+    else:
+        about |= {"start": _fingerprint(*model.state_dict().values()), "images": _fingerprint(*photos[1:3])}
+        about |= {"data": photos.name, "effort": effort}
+    if effort == "full" and OUTPUT == ROOT:  # `make notebooks` trains what has changed; readers' "full" trains all
         try:
             log = _take(model, about)
         except ValueError as error:
             print(f"{str(error).removesuffix(TRAIN_IT)}It is trained now.")
     if log is None:
-        log, finished = _run_training(model, loss_fn, photos, cut_holes, epochs, **settings)
+        log, finished = run_training(model, loss_fn, photos, cut_holes, epochs, **settings)
         CLOCK["trained"] += log.seconds.iloc[-1]
         if finished:
             state = model.state_dict()
@@ -433,18 +424,24 @@ def train(
     return log
 
 
-def _run_training(
+def run_training(
     model: nn.Module,
     loss_fn: Callable,
     photos: Photos,
     cut_holes: Callable,
     epochs: int,
-    rate: float,
-    batch_size: int,
-    weight_decay: float,
-    seed: int,
+    rate: float = 1e-3,
+    batch_size: int = 16,
+    weight_decay: float = 0.01,
+    seed: int = 0,
 ) -> tuple[pd.DataFrame, bool]:
-    """The log, and whether the training was done to its end. The optimiser is AdamW (Loshchilov & Hutter 2019)."""
+    """Train `model` in place on new holes and flips at every step, and leave it in its best validated state.
+
+    `loss_fn(model, images, masks, progress)`, `progress` from 0 to 1, returns the loss and a dict of numbers to log;
+    `cut_holes(n, generator)` masks. The effort scales `epochs`; an interrupt ends them early. Returns the log, a row a
+    validation, and whether the training came to its end. Raises FloatingPointError at a loss not finite. The optimiser
+    is AdamW (Loshchilov & Hutter 2019).
+    """
     epochs, batch_size = max(1, round(epochs * EFFORTS[get_effort()][0])), min(batch_size, len(photos.train))
     steps = len(photos.train) // batch_size  # of one epoch
     total, log, best, started = epochs * steps, [], {}, time.time()
