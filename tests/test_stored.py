@@ -1,5 +1,6 @@
 """Trainings are stored and taken: the same weights and log, never those of another network, loss, epochs or data."""
 
+import functools
 import linecache
 import re
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 import utils
+from notebooks import load_definitions
 
 SOURCE = '''
 RATE = 0.1
@@ -240,3 +242,54 @@ def test_a_later_training_starts_from_ones_own_run_or_else_from_the_stored_netwo
     assert torch.equal(utils.load_start("tiny", other)["layer.weight"], trained.layer.weight.cpu())
     with pytest.raises(ValueError, match="of the class cat, the photographs are dogs"):
         utils.load_start("tiny", other._replace(class_name="dog"))
+
+
+def load_network(definitions: SimpleNamespace, make, name: str) -> nn.Module:
+    network = make()
+    network.load_state_dict(utils.load_stored(name)[1])
+    return network.to(utils.DEVICE).eval()
+
+
+def shown(notebook: str) -> tuple[dict, torch.Tensor, torch.Tensor]:
+    """What a stored notebook kept, the photographs that it shows, and their random holes."""
+    kept = dict(np.load(utils.ROOT / "data" / f"{notebook}.npz"))
+    masks = utils.evaluation_masks("random", int(kept["count"]))[kept["which"]]
+    return kept, torch.from_numpy(kept["photographs"]), masks
+
+
+def assert_comes_back(mse: np.ndarray, kept: dict, key: str) -> None:
+    expected = kept[key][kept["which"]] if len(kept[key]) == kept["count"] else kept[key]
+    assert utils.psnr(mse) == pytest.approx(utils.psnr(expected), abs=0.01)
+
+
+def test_notebook_1_gives_its_numbers_back_on_the_photographs_that_it_shows():
+    kept, images, masks = shown("1_direct_convolution")
+    direct = load_definitions("1_direct_convolution")
+    network = load_network(direct, direct.make_network, "1_random")
+    filled = utils.fill_images(functools.partial(direct.fill_with, network), images, masks)
+    assert_comes_back(utils.score_images(filled, images, masks).mse, kept, "mse_random")
+
+
+def test_notebook_2_gives_its_numbers_back_on_the_photographs_that_it_shows():
+    kept, images, masks = shown("2_autoencoder")
+    notebook2 = load_definitions("2_autoencoder")
+    makes = {"missing part": notebook2.MissingPart, "whole image": notebook2.WholeImage}
+    makes["missing part with rim"] = functools.partial(notebook2.MissingPart, 16)
+    best = str(kept["best"])
+    network = load_network(notebook2, makes[best], f"2_{best.replace(' ', '_')}")
+    fill = notebook2.fill_whole if best == "whole image" else notebook2.fill_part
+    filled = utils.fill_images(functools.partial(notebook2.fill_twice, fill, network), images, masks)
+    scores = utils.score_images(filled, images, masks)
+    assert_comes_back(scores.mse, kept, "mse_random")
+    assert scores.mae.mean() == pytest.approx(kept["mae_random"][kept["which"]].mean(), abs=5e-4)
+
+
+@pytest.mark.parametrize("name", ["missing part", "whole image"])
+def test_notebook_3_gives_its_numbers_back_on_the_photographs_that_it_shows(name):
+    kept, images, masks = shown("3_cvae")
+    notebook3 = load_definitions("3_cvae")
+    network = load_network(notebook3, notebook3.CONSTRUCTIONS[name], f"3_{name.replace(' ', '_')}")
+    scores = utils.score_samples(notebook3.draw_fills(network, images, masks), images, masks)
+    assert_comes_back(scores.mse_mean, kept, f"mse_mean {name}")
+    for score in ("crps", "crps_4x4", "energy", "diversity", "coverage"):
+        assert scores[score].mean() == pytest.approx(kept[f"{score} {name}"].mean(), abs=1e-3), score
