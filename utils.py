@@ -472,7 +472,7 @@ def train(
             tensor.copy_(tensor.half())
     tensors = {key: tensor.half().cpu().contiguous() for key, tensor in model.state_dict().items() if weights}
     about |= {"log": log.to_dict("list"), "weights": weights, "device": DEVICE.type, "machine": get_machine()}
-    place = OUTPUT / "data" / "networks" / f"{name}.safetensors"
+    place = _find(f"networks/{name}.safetensors", photos)[0]
     _write_whole(place, lambda temporary: save_file(tensors, temporary, {"about": json.dumps(about)}))
     return log
 
@@ -621,8 +621,8 @@ def _run_training(
         print(f"epoch {epoch:3} of {epochs}, {log[-1]['seconds']:4.0f} s: {shown}", flush=True)
 
     finished = False
+    best.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
     try:
-        best.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
         validate(0)
         for epoch in range(1, epochs + 1):
             torch.manual_seed(1000 * seed + epoch)
@@ -649,6 +649,8 @@ def _run_training(
                 validate(epoch)
         finished = True
     except KeyboardInterrupt:
+        if not log:
+            validate(0)  # the cells below need its row
         print("Stopped by hand: the best state so far is kept, and the cells below can be run.")
     finally:
         model.load_state_dict(best)
