@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import shutil
 import tempfile
 import textwrap
@@ -44,15 +45,36 @@ ROOT = Path(__file__).resolve().parent
 DATA = ROOT / "data"
 PATIENCE = 20  # seconds that a download may pass without a byte
 # Everything a run writes goes below this folder; `make notebooks` alone sets it to the repository itself.
-OUTPUT = ROOT / (os.environ.get("IMAGE_FILL_OUTPUT") or "build")
-BEST_DEVICE = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-DEVICE = torch.device(os.environ.get("IMAGE_FILL_DEVICE") or BEST_DEVICE)
+OUTPUT = (ROOT / os.path.expanduser(os.environ.get("IMAGE_FILL_OUTPUT") or "build")).resolve()
 # What a run does of the full work: the share of the epochs, and the most images that it takes of a split. At "stored"
 # the trainings are those of the stored run, and nothing is trained.
 EFFORTS = {"stored": (1.0, None), "full": (1.0, None), "quick": (0.1, 3000), "smoke": (0.0, 64)}
 # Seconds: when the notebook started, what its trainings took, and how much of that was done in this process.
 CLOCK = {"started": time.time(), "training": 0.0, "trained": 0.0}
 plt.rcParams.update({"image.interpolation": "nearest", "figure.dpi": 100, "figure.constrained_layout.use": True})
+
+
+def choose_device(wanted: str) -> tuple[torch.device, str]:
+    """The device of this name, "" for the fastest, and what there is to say of a card that this PyTorch cannot use;
+    ValueError for a name that is unknown or a device that is not here.
+    """
+    here, remark, name = ["mps"] * torch.backends.mps.is_available() + ["cpu"], "", wanted.strip().lower()
+    if name != "cpu" and torch.cuda.is_available():
+        # Code for sm_86 runs on cards of 8.6 and later 8.x, code for compute_86 on all later ones; ROCm names no such.
+        card, able = torch.cuda.get_device_capability(), torch.cuda.get_arch_list()
+        built = [match.groups() for arch in able if (match := re.fullmatch(r"(sm|compute)_(\d+)(\d)", arch))]
+        runs = [(int(x), int(y)) <= card and (kind == "compute" or int(x) == card[0]) for kind, x, y in built]
+        if any(runs) or not built:
+            here.insert(0, "cuda")
+        else:
+            remark = f" PyTorch, for {', '.join(able)}, cannot use the {torch.cuda.get_device_name()} (sm_%d%d)." % card
+    if name not in ("", *here):
+        told = f"IMAGE_FILL_DEVICE is {wanted!r}; of cuda, mps and cpu, this machine has {' and '.join(here)}."
+        raise ValueError(told + remark)
+    return torch.device(name or here[0]), remark
+
+
+DEVICE, REMARK = choose_device(os.environ.get("IMAGE_FILL_DEVICE", ""))
 
 
 def get_effort() -> str:
@@ -76,14 +98,19 @@ def get_machine() -> str:
 
 
 def announce(notebook: str) -> None:
-    """Print at what effort and on what device `notebook` runs, how long that takes, and how to change it."""
+    """Print how `notebook` runs, for how long, and which kept file is broken; OSError for an output not writable."""
+    effort = get_effort()
     CLOCK.update(started=time.time(), training=0.0, trained=0.0)
-    print(f"Effort {get_effort()!r}, on {DEVICE.type} in {str(get_precision(DEVICE)).removeprefix('torch.')}.")
-    if (path := DATA / f"{notebook}.npz").exists():
-        machine, (training, rest) = (np.load(path)[name] for name in ("machine", "minutes"))
-        print(f"An earlier run on {machine} took {training + rest:.0f} minutes at full effort;", end=" ")
-        print(f"this effort takes about {max(1, training * EFFORTS[get_effort()][0] + rest):.0f} there, less on a GPU.")
+    print(f"Effort {effort!r}, on {DEVICE.type} in {str(get_precision(DEVICE)).removeprefix('torch.')}.{REMARK}")
+    if effort == "stored":
+        print("The networks of the stored run are loaded and nothing is trained: about 2 minutes.")
+    else:
+        with suppress(Exception), np.load(DATA / f"{notebook}.npz") as kept:  # for an estimate, which may be missing
+            machine, (training, rest), share = kept["machine"], kept["minutes"], EFFORTS[effort][0]
+            print(f"An earlier run on {machine} took {training + rest:.0f} minutes at full effort;", end=" ")
+            print(f"this effort takes about {max(1, training * share + rest):.0f} there, less on a GPU.")
     print(f"To change it, set the variable IMAGE_FILL_EFFORT to {', '.join(EFFORTS)} and restart the kernel.")
+    _check_output()
 
 
 # ----------------------------------------------------------------------------------------------------------------- data
@@ -260,18 +287,37 @@ def square_holes(corners: torch.Tensor, side: int, size: int = 32) -> torch.Tens
 def cut_windows(images: torch.Tensor, masks: torch.Tensor, side: int, margin: int = 0) -> torch.Tensor:
     """Each image's window around its square hole of `side` pixels, `margin` more on all sides, 0 outside the image."""
     axis = torch.arange(side + 2 * margin, device=images.device)
-    rows, columns = (_find_corners(masks)[:, :, None] + axis).unbind(dim=1)
-    which, padded = torch.arange(len(images), device=images.device)[:, None, None], F.pad(images, (margin,) * 4)
-    return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return _pick(F.pad(images, (margin,) * 4), _find_corners(masks)[:, :, None] + axis)
 
 
 def put_back(parts: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """The images, each square hole filled with its part `(N, 3, side, side)`; ValueError for holes of another shape."""
-    side, hidden = parts.shape[-1], (masks == 0).sum(dim=(1, 2, 3))
-    if not torch.equal(masks, square_holes(_find_corners(masks), side, masks.shape[-1])):
+    """The images, each square hole filled with its part `(N, 3, side, side)`; ValueError for holes of another shape.
+
+    Asking a GPU for the shape would make it wait: there, such a hole is filled with NaN, at which `fill_images` raises.
+    """
+    corners, side, size = _find_corners(masks), parts.shape[-1], masks.shape[-1]
+    fits = (masks == square_holes(corners, side, size)).flatten(1).all(dim=1)
+    if masks.device.type == "cpu" and not fits.all():
         fit = f"Parts {tuple(parts.shape)} fit one hole of {side}x{side} = {side * side} pixels in each image"
-        raise ValueError(f"{fit}; the masks {tuple(masks.shape)} hide {hidden.min()} to {hidden.max()} pixels.")
-    return images.masked_scatter(masks == 0, parts)
+        raise ValueError(f"{fit}; {_tell_hidden(masks)}.")
+    places = (torch.arange(size, device=masks.device) - corners[:, :, None]).clamp(0, side - 1)
+    return composite(_pick(_mark_misfits(parts, fits), places), images, masks)
+
+
+def _mark_misfits(parts: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:
+    return torch.where(fits[:, None, None, None], parts, torch.nan)
+
+
+def _tell_hidden(masks: torch.Tensor) -> str:
+    hidden = (masks == 0).sum(dim=(1, 2, 3))
+    return f"the masks {tuple(masks.shape)} hide {hidden.min()} to {hidden.max()} pixels"
+
+
+def _pick(images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Of each image `(N, C, H, W)` the pixels whose rows and columns `places` `(N, 2, side)` gives."""
+    rows, columns = places.unbind(dim=1)
+    which = torch.arange(len(images), device=images.device)[:, None, None]
+    return images[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def _find_corners(masks: torch.Tensor) -> torch.Tensor:
@@ -295,14 +341,23 @@ def composite(fill: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> 
 
 
 def fill_images(filler: Callable, images: torch.Tensor, masks: torch.Tensor, batch_size: int = 250) -> torch.Tensor:
-    """Composites, float on the CPU, of `uint8` images, filled in batches by `filler(images, masks)`."""
+    """Composites, float on the CPU, of `uint8` images, filled in batches by `filler(images, masks)`.
+
+    Raises ValueError for a fill that is no number: that of holes that the filler cannot fill, or of a broken network.
+    """
     filled, autocast = [], torch.autocast(DEVICE.type, torch.bfloat16, enabled=get_precision(DEVICE) == torch.bfloat16)
     with torch.inference_mode(), autocast:
-        for some, some_masks in zip(images.split(batch_size), masks.split(batch_size), strict=True):
-            some, some_masks = some.to(DEVICE) / 255, some_masks.to(DEVICE)
-            fill = filler(some * some_masks, some_masks).float().clamp(0, 1)  # it is not given what it shall guess
-            filled.append(composite(fill, some, some_masks).cpu())
-    return torch.cat(filled)
+        for some, some_masks in zip((images / 255).split(batch_size), masks.split(batch_size), strict=True):
+            known, hides = (some * some_masks).to(DEVICE), some_masks.to(DEVICE)  # it is not given what it shall guess
+            filled.append(composite(filler(known, hides).float().clamp(0, 1).cpu(), some, some_masks))
+    return _check_fills(torch.cat(filled), masks)
+
+
+def _check_fills(filled: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    if failed := int(filled.isnan().flatten(1).any(dim=1).sum()):
+        told = f"The fill of {failed} of {len(filled)} images is no number; {_tell_hidden(masks)}"
+        raise ValueError(f"{told}. Either the filler is made for holes of another shape, or its network is broken.")
+    return filled
 
 
 # --------------------------------------------------------------------------------------------------------------- layers
@@ -473,8 +528,8 @@ def run_training(
         print(f"epoch {epoch:3} of {epochs}, {log[-1]['seconds']:4.0f} s: {shown}", flush=True)
 
     finished = False
+    best.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
     try:
-        best.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
         validate(0)
         for epoch in range(1, epochs + 1):
             torch.manual_seed(1000 * seed + epoch)
@@ -501,8 +556,8 @@ def run_training(
                 validate(epoch)
         finished = True
     except KeyboardInterrupt:
-        if not log:  # before the first validation: there is nothing to go on with
-            raise
+        if not log:
+            validate(0)  # the cells below need its row
         print("Stopped by hand: the best state so far is kept, and the cells below can be run.")
     finally:
         model.load_state_dict(best)
@@ -697,29 +752,92 @@ def error_by_distance(filled: torch.Tensor, images: torch.Tensor, masks: torch.T
 # -------------------------------------------------------------------------------------------------------------- results
 COLUMNS = ["notebook", "model", "trained_on", "hole", "dataset", "effort", "seed", "parameters", "epochs", "seconds"]
 COLUMNS += ["device", "psnr", "psnr_low", "psnr_high", "mae", "ssim", "sharpness", "crps", "crps_low", "crps_high"]
-COLUMNS += ["crps_4x4", "loglik", "diversity", "psnr_mean", "psnr_best", "coverage"]
+COLUMNS += ["crps_4x4", "loglik", "diversity", "psnr_mean", "psnr_best", "coverage", "energy", "critic", "images"]
+_SAME = ["notebook", "model", "trained_on", "hole", "seed"]
 
 
 def keep(notebook: str, photos: Photos, rows: list[dict], **arrays: np.ndarray) -> None:
-    """Put `rows` into results.csv, in place of equal models', and keep `arrays` for later notebooks."""
-    path = OUTPUT / "data" / "results.csv"
+    """Put `rows` into results.csv, in place of equal models', and keep `arrays` for later notebooks. Runs on other
+    images or at another effort lie apart, except in the files that git tracks.
+    """
+    images, path, place = (
+        _fingerprint(*photos[1:4]),
+        OUTPUT / "data" / "results.csv",
+        _find(f"{notebook}.npz", photos)[0],
+    )
+    same = _SAME if place.stem == notebook else [*_SAME, "dataset", "effort", "images"]
+    arrays |= {"made_with": [photos.name, get_effort(), images], "machine": get_machine()}
+    which, rest = pick_shown(photos.test).numpy(), time.time() - CLOCK["started"] - CLOCK["trained"]
+    arrays |= {"which": which, "count": len(photos.test), "photographs": photos.test[which].numpy()}
+    arrays["minutes"] = np.array([CLOCK["training"], rest]) / 60
     with FileLock(path.with_suffix(".lock")):  # two notebooks may end at the same moment; it makes the folder as well
-        tables = [pd.read_csv(path)] if path.exists() else []
-        table = pd.concat([*tables, pd.DataFrame(rows).replace("", None)]).reindex(columns=COLUMNS).convert_dtypes()
-        table = table.drop_duplicates(["notebook", "model", "trained_on", "hole", "seed"], keep="last")
+        table = pd.concat([_read(path), pd.DataFrame(rows).replace("", None).assign(images=images)])
+        table = table.reindex(columns=[*COLUMNS, *table.columns.difference(COLUMNS)]).convert_dtypes()
+        table = table.drop_duplicates(same, keep="last")
         _write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.7g"))
-    arrays |= {"made_with": [photos.name, get_effort()], "machine": get_machine()}
-    _write_whole(path.with_name(f"{notebook}.npz"), lambda temporary: np.savez_compressed(temporary, **arrays))
+        _read(place)  # so that a broken one is not written over
+        _write_whole(place, lambda temporary: np.savez_compressed(temporary, **arrays))
+    print(f"The trainings took {arrays['minutes'][0]:.1f} minutes, all else {arrays['minutes'][1]:.1f}.")
 
 
 def recall(notebook: str, photos: Photos) -> dict[str, np.ndarray] | None:
-    """What an earlier notebook kept; None, and a line that says why, where it has not run on this data and effort."""
-    path = OUTPUT / "data" / f"{notebook}.npz"
-    kept = dict(np.load(path)) if path.exists() else {"made_with": np.array([])}
-    if kept["made_with"].tolist() == [photos.name, get_effort()]:
-        return kept
+    """What a notebook kept of these images at this effort, at "stored" also of the stored run; or None, and says so."""
+    for kept in map(_read, _find(f"{notebook}.npz", photos)):
+        if kept and kept["made_with"][-1] == _fingerprint(*photos[1:4]):
+            return kept
     print(f"{notebook} is left out: it has not been run on {photos.name} at {get_effort()} effort.")
-    return None
+
+
+def read_results(photos: Photos) -> pd.DataFrame:
+    """The rows of results.csv of these images at this effort, at "stored" also of the stored run."""
+    efforts = ["full", "stored"] if get_effort() == "stored" else [get_effort()]
+    tables = [_read(folder / "results.csv") for folder in _list_folders()[::-1]]
+    table = pd.concat([pd.DataFrame(columns=COLUMNS), *tables]).infer_objects()
+    table = table[(table.images == _fingerprint(*photos[1:4])) & table.effort.isin(efforts)]
+    return table.drop_duplicates(_SAME, keep="last").sort_values("notebook", kind="stable")
+
+
+def _list_folders() -> list[Path]:
+    return [OUTPUT / "data", DATA] if get_effort() == "stored" else [OUTPUT / "data"]
+
+
+def _find(name: str, photos: Photos) -> list[Path]:
+    """The file of this name of a run on these images at this effort, and at "stored" that of the stored run."""
+    own, *stored = [folder / name for folder in _list_folders()]
+    if (OUTPUT, get_effort()) != (ROOT, "full"):  # `make notebooks` alone writes the files that git tracks
+        own = own.with_stem(f"{own.stem}_{get_effort()}_{_fingerprint(*photos[1:4])}")
+    return [own, *stored]
+
+
+def _read(path: Path) -> pd.DataFrame | dict[str, np.ndarray] | None:
+    """A kept table or arrays, None where there are none; what is broken is named, and of the output put aside."""
+    try:
+        if path.suffix == ".csv":
+            return pd.read_csv(path, dtype={"images": str}).astype({"notebook": int})
+        with np.load(path) as file:
+            return {**file, "made_with": file["made_with"]}
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # each kind of damage raises another one
+        told, remedy = f"{path} is broken ({type(error).__name__}: {error}).", "`git checkout data` or `git lfs pull`"
+    if path.parent == OUTPUT / "data":
+        path.rename(aside := path.with_name(f"{path.name}.broken-{time.time_ns()}"))
+        told += f" It is now called {aside.name}: mend it and name it back, or run its notebook again."
+    print(f"{told} What git tracks comes back with {remedy}.")
+
+
+def _check_output() -> None:
+    try:
+        for folder in (OUTPUT / "data", OUTPUT / "readme_image"):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        with FileLock(OUTPUT / "data" / "results.lock"):
+            for folder in _list_folders():
+                for path in [folder / "results.csv", *folder.glob("?_*.npz")]:
+                    _read(path)
+    except OSError as error:
+        told = f"Nothing can be written below {OUTPUT} ({error}). Set the variable IMAGE_FILL_OUTPUT to another folder"
+        raise OSError(f"{told} and restart the kernel.") from None
 
 
 def make_row(

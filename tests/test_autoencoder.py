@@ -71,6 +71,7 @@ def test_both_constructions_give_the_same_result_for_a_network_set_by_hand(photo
     whole, part = notebook2.WholeImage(), notebook2.MissingPart(12)
     set_by_hand(whole, whole.to_image)
     set_by_hand(part, part.to_part)
+    whole, part = whole.to(utils.DEVICE), part.to(utils.DEVICE)
     first = utils.fill_images(lambda i, m: notebook2.fill_whole(whole, i, m), photos.test, masks)
     second = utils.fill_images(lambda i, m: notebook2.fill_part(part, i, m), photos.test, masks)
     assert (utils.cut_windows(first, masks, 12)[:, 2] - 0.8).abs().max() < 1e-2

@@ -88,7 +88,8 @@ def test_weights_of_another_network_are_refused():
 
 @both_constructions
 def test_draws_differ_by_their_seed_alone_and_never_touch_known_pixels(construction, photos):
-    network, images, masks = make(construction), photos.test[:8], utils.evaluation_masks("random", 8)
+    network, images = make(construction).to(utils.DEVICE), photos.test[:8]
+    masks = utils.evaluation_masks("random", 8)
     first, again, other = (notebook3.draw_fills(network, images, masks, 3, seed) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     hidden = (masks == 0)[:, None].expand_as(first)
@@ -119,15 +120,16 @@ def test_the_prior_sees_no_hidden_pixel(construction, photos):
 def test_without_a_latent_the_likelihood_is_that_of_its_gaussian(construction, photos):
     network, images, masks = make(construction, latents=(0, 0, 0)), photos.test[:8], utils.evaluation_masks("random", 8)
     network.sigma = torch.tensor(0.2)
+    network.to(utils.DEVICE)
     found = torch.from_numpy(notebook3.log_likelihood(network, images, masks, 4))
     both = []
     with torch.inference_mode():
         for flip in (lambda x: x, lambda x: x.flip(3)):
-            some, some_masks = flip(images) / 255, flip(masks)
+            some, some_masks = (flip(images) / 255).to(utils.DEVICE), flip(masks).to(utils.DEVICE)
             condition = network.condition(some, some_masks)
             answer, _ = network.decode(condition, notebook3.draw_noise(network, condition))
             density = Normal(network.hidden(answer, some_masks), 0.2)
-            both.append(density.log_prob(utils.cut_windows(some, some_masks, 12)).sum(dim=(1, 2, 3)))
+            both.append(density.log_prob(utils.cut_windows(some, some_masks, 12)).sum(dim=(1, 2, 3)).cpu())
     assert torch.allclose(found, torch.logaddexp(*both) - math.log(2), rtol=1e-4)
 
 

@@ -135,3 +135,22 @@ def test_fillers_continue_an_even_slope():
         assert (filler(ramp * masks, masks) - ramp).abs().mul(1 - masks).max() < 1e-3
     known = ramp[masks.expand_as(ramp) == 1].mean()
     assert utils.fill_mean_colour(ramp * masks, masks)[0, 0, 15, 15] == pytest.approx(known.item(), abs=1e-6)
+
+
+def test_on_a_gpu_a_hole_of_another_shape_is_marked_and_the_fill_refused(photos):
+    """A GPU is not asked for the shape: the part is NaN there, and what comes back from it is looked at."""
+    masks = torch.cat([utils.random_holes(2, generator()), utils.center_holes(1, generator())])
+    images, fits = photos.test[:3], torch.tensor([True, True, False])
+    parts = utils._mark_misfits(torch.rand(3, 3, 12, 12), fits)
+    assert parts.isnan().flatten(1).any(dim=1).tolist() == [False, False, True]
+    fill = torch.cat([torch.rand(2, 3, 32, 32), torch.full((1, 3, 32, 32), torch.nan)])
+    with pytest.raises(ValueError, match=r"1 of 3 images is no number; the masks \(3, 1, 32, 32\) hide 144 to 196 pix"):
+        utils.fill_images(lambda known, hides: fill.to(known.device), images, masks)
+    assert utils.fill_images(lambda known, hides: fill[:2].to(known.device), images[:2], masks[:2]).isfinite().all()
+
+
+def test_a_fill_keeps_the_known_pixels_of_the_files_on_every_device(photos):
+    masks = utils.evaluation_masks("random", 8)
+    filled = utils.fill_images(lambda known, hides: known + 0.25, photos.test[:8], masks, batch_size=3)
+    assert torch.equal(filled * masks, photos.test[:8] / 255 * masks)
+    assert (filled[(masks == 0).expand_as(filled)] == 0.25).all()

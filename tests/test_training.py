@@ -209,16 +209,6 @@ def test_ctrl_c_keeps_the_best_state_so_far(photos, full, capsys):
     assert not model.training
 
 
-def test_ctrl_c_before_the_first_validation_stops_everything(photos, full):
-    def interrupted(model, images, masks, progress):
-        signal.raise_signal(signal.SIGINT)
-
-    model, before = tiny_network(), weights(tiny_network())
-    with pytest.raises(KeyboardInterrupt):
-        utils.train(model, interrupted, small(photos, 64), utils.random_holes, 8)
-    assert torch.equal(weights(model), before)
-
-
 def test_a_validation_loss_that_is_no_number_stops_and_keeps_the_best_state(photos, full):
     states, model = [], tiny_network()
 
