@@ -760,11 +760,8 @@ def keep(notebook: str, photos: Photos, rows: list[dict], **arrays: np.ndarray) 
     """Put `rows` into results.csv, in place of equal models', and keep `arrays` for later notebooks. Runs on other
     images or at another effort lie apart, except in the files that git tracks.
     """
-    images, path, place = (
-        _fingerprint(*photos[1:4]),
-        OUTPUT / "data" / "results.csv",
-        _find(f"{notebook}.npz", photos)[0],
-    )
+    images, place = _fingerprint(*photos[1:4]), _find(f"{notebook}.npz", photos)[0]
+    path = place.with_name("results.csv")
     same = _SAME if place.stem == notebook else [*_SAME, "dataset", "effort", "images"]
     arrays |= {"made_with": [photos.name, get_effort(), images], "machine": get_machine()}
     which, rest = pick_shown(photos.test).numpy(), time.time() - CLOCK["started"] - CLOCK["trained"]
