@@ -474,7 +474,7 @@ def train(
             for tensor in state.values():  # what is scored from here on is what is stored
                 tensor.copy_(tensor.half())
             tensors = {key: tensor.half() for key, tensor in state.items()} if weights else {}
-            _store(name, about | {"log": log.to_dict("list")}, tensors)
+            _store(name, photos, about | {"log": log.to_dict("list")}, tensors)
     CLOCK["training"] += log.seconds.iloc[-1]
     return log
 
@@ -576,11 +576,11 @@ class NotStored(RuntimeError):
     """Of this training only the log is stored, and its network was asked for."""
 
 
-def load_stored(name: str, folder: Path | None = None) -> tuple[dict, dict[str, torch.Tensor]]:
-    """What is told of a training in data/networks, or in another folder, and its weights; ValueError for a file that is
+def load_stored(name: str, path: Path | None = None) -> tuple[dict, dict[str, torch.Tensor]]:
+    """What is told of a training in data/networks, or at another `path`, and its weights; ValueError for a file that is
     missing or broken.
     """
-    path = (folder or DATA / "networks") / f"{name}.safetensors"
+    path = path or DATA / "networks" / f"{name}.safetensors"
     try:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
@@ -595,10 +595,9 @@ def load_start(name: str, photos: Photos) -> dict[str, torch.Tensor]:
     """The weights from which a later training starts: of one's own run on these photographs at this effort, or else the
     stored ones, or ValueError where those are of another class.
     """
-    with suppress(ValueError):
-        about, weights = load_stored(name, OUTPUT / "data" / "networks")
-        if (about["images"], about["effort"]) == (_fingerprint(*photos[1:3]), get_effort()):
-            return weights
+    own = _find(f"networks/{name}.safetensors", photos)[0]
+    if own.exists():
+        return load_stored(name, own)[1]
     about, weights = load_stored(name)
     if photos.class_name not in ("", about["class"]):
         told = f"The stored training {name} is of the class {about['class']}, the photographs are {photos.class_name}s"
@@ -633,10 +632,10 @@ def _refuse(model: nn.Module, inputs: tuple) -> None:
     raise NotStored(f"Of this training only the log is stored. {TRAIN_IT}")
 
 
-def _store(name: str, about: dict, tensors: dict[str, torch.Tensor]) -> None:
+def _store(name: str, photos: Photos, about: dict, tensors: dict[str, torch.Tensor]) -> None:
     tensors = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
     about = {"about": json.dumps(about | {"machine": get_machine(), "device": DEVICE.type})}
-    place = OUTPUT / "data" / "networks" / f"{name}.safetensors"
+    place = _find(f"networks/{name}.safetensors", photos)[0]
     _write_whole(place, lambda temporary: save_file(tensors, temporary, about))
 
 
@@ -656,7 +655,7 @@ def compute_or_recall(name: str, photos: Photos, compute: Callable) -> dict[str,
             return kept
         print(f"{name} is left out. {error}")
         return None
-    _store(name, about, tensors)
+    _store(name, photos, about, tensors)
     return tensors
 
 

@@ -105,21 +105,6 @@ def test_error_by_distance_on_a_hole_made_by_hand():
     assert curve.to_numpy() == pytest.approx(np.arange(1, 13) / 10, abs=1e-6)
 
 
-def test_results_replace_the_same_row_and_keep_the_others(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(utils, "OUTPUT", tmp_path)
-    row = {"notebook": 1, "model": "heat diffusion", "trained_on": "", "hole": "random", "dataset": "a", "psnr": 15.0}
-    other = row | {"model": "direct convolution", "trained_on": "center", "seed": 0, "parameters": 318659}
-    utils.keep("1_direct_convolution", photos, [row, other])
-    utils.keep("1_direct_convolution", photos, [row | {"psnr": 15.5}])
-    stored = pd.read_csv(tmp_path / "data" / "results.csv")
-    assert list(stored.columns) == utils.COLUMNS
-    assert len(stored) == 2
-    assert stored.set_index("model").psnr.to_dict() == {"heat diffusion": 15.5, "direct convolution": 15.0}
-    assert "318659," in (tmp_path / "data" / "results.csv").read_text()
-    left = sorted(path.name for path in (tmp_path / "data").iterdir())
-    assert left == ["1_direct_convolution.npz", "results.csv", "results.lock"], "a temporary file was left"
-
-
 def test_notebooks_that_end_at_the_same_moment_lose_no_row(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(utils, "OUTPUT", tmp_path)
 

@@ -247,11 +247,5 @@ def test_the_public_ci_runs_what_make_test_runs():
     assert [step for step in run if step in steps] == steps
 
 
-def test_the_device_can_be_chosen():
-    command = [sys.executable, "-c", "import utils; print(utils.DEVICE)"]
-    env = os.environ | {"IMAGE_FILL_DEVICE": "meta"}
-    assert subprocess.check_output(command, cwd=utils.ROOT, env=env, text=True).strip() == "meta"
-
-
 def test_utils_is_small():
     assert len((utils.ROOT / "utils.py").read_text(encoding="utf-8").splitlines()) <= 500

@@ -48,6 +48,7 @@ def define(source: str = SOURCE) -> SimpleNamespace:
 def train(tmp_path, monkeypatch):
     """Train the network of a source, or take it, with data/networks below a temporary folder."""
     monkeypatch.setattr(utils, "OUTPUT", tmp_path)
+    monkeypatch.setattr(utils, "ROOT", tmp_path)  # as for `make notebooks`: "full" writes what git tracks
     monkeypatch.setattr(utils, "DATA", tmp_path / "data")
     images = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     photos = utils.Photos("noise", images[:16], images[16:20], images[20:], "cat")
@@ -153,8 +154,7 @@ def test_a_training_without_a_name_is_done_at_any_effort(train):
     assert not torch.equal(weights(network), weights(network).half().float())
 
 
-def test_make_notebooks_trains_only_what_has_changed(train, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(utils, "ROOT", tmp_path)
+def test_make_notebooks_trains_only_what_has_changed(train, capsys):
     for options, trains in (
         ({}, True),
         ({}, False),
@@ -171,15 +171,15 @@ def test_make_notebooks_trains_only_what_has_changed(train, monkeypatch, tmp_pat
         assert ("It is trained now." in told) is trains
 
 
-def test_a_readers_own_training_at_full_effort_is_done(train, capsys):
+def test_a_readers_own_training_at_full_effort_is_done(train, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(utils, "OUTPUT", tmp_path / "build")
     for _ in range(2):
         train("full")
         assert "epoch   1 of" in capsys.readouterr().out
 
 
-def test_a_quick_training_is_never_taken_for_the_stored_one_of_make_notebooks(train, monkeypatch, tmp_path, capsys):
+def test_a_quick_training_is_never_taken_for_the_stored_one_of_make_notebooks(train, capsys):
     train("quick", epochs=10)
-    monkeypatch.setattr(utils, "ROOT", tmp_path)
     capsys.readouterr()
     train("full", epochs=10)
     assert "epoch   1 of" in capsys.readouterr().out
