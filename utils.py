@@ -599,8 +599,8 @@ def load_start(name: str, photos: Photos) -> dict[str, torch.Tensor]:
     if own.exists():
         return load_stored(name, own)[1]
     about, weights = load_stored(name)
-    if photos.class_name not in ("", about["class"]):
-        told = f"The stored training {name} is of the class {about['class']}, the photographs are {photos.class_name}s"
+    if photos.class_name not in ("", about.get("class")):
+        told = f"The stored training {name} is of the class {about.get("class")}, the photographs are {photos.class_name}s"
         raise ValueError(f"{told}: run notebook {name[0]} on them first, at this effort.")
     print(f"{name}: its stored weights are where the training starts ({about['data']}).")
     return weights
