@@ -599,8 +599,9 @@ def load_start(name: str, photos: Photos) -> dict[str, torch.Tensor]:
     if own.exists():
         return load_stored(name, own)[1]
     about, weights = load_stored(name)
-    if photos.class_name not in ("", about.get("class")):
-        told = f"The stored training {name} is of the class {about.get("class")}, the photographs are {photos.class_name}s"
+    kind = about.get("class")
+    if photos.class_name not in ("", kind):
+        told = f"The stored training {name} is of the class {kind}, the photographs are {photos.class_name}s"
         raise ValueError(f"{told}: run notebook {name[0]} on them first, at this effort.")
     print(f"{name}: its stored weights are where the training starts ({about['data']}).")
     return weights
