@@ -1,11 +1,14 @@
-"""A reader opens each notebook in JupyterLab, in a real browser, and runs all of it."""
+"""A reader opens each notebook in JupyterLab, in a real browser, and runs all of it; another reads its page."""
 
 import re
+import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
 
-from notebooks import PATHS
+import pages
+from notebooks import FOLDER, PATHS
 
 
 @pytest.mark.parametrize("name", [path.name for path in PATHS])
@@ -33,3 +36,21 @@ def test_the_link_to_utils_opens_it(open_notebook):
     page = open_notebook("1_direct_convolution.ipynb")
     page.get_by_role("link", name="utils.py").first.click()
     page.locator(".jp-FileEditor").get_by_text("What the three notebooks share").wait_for()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_page_is_whole_without_a_network_and_fits_the_screen(browser, tmp_path, width):
+    (tmp_path / "notebooks").mkdir()
+    shutil.copytree(FOLDER.parent / "readme_image", tmp_path / "readme_image")
+    written = pages.write_page(Path(shutil.copy(FOLDER / "3_cvae.ipynb", tmp_path / "notebooks")))
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+    page, asked = context.new_page(), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(written.as_uri())
+    assert not [address for address in asked if not address.startswith(("file:", "data:"))]
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert all(page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth > 100)"))
+    label = page.locator("munder:has(> .braced) mtext").first
+    above = page.locator(".braced").first.bounding_box()
+    assert label.bounding_box()["y"] >= above["y"] + above["height"] - 1, "what a brace says stands below it"
+    context.close()
