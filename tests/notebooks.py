@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import nbformat
 
-import utils
+import publish
 
-FOLDER = utils.ROOT / "notebooks"
-PATHS = sorted(FOLDER.glob("*.ipynb"))
+PATHS = publish.NOTEBOOKS
+FOLDER = PATHS[0].parent
 
 
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:
