@@ -8,6 +8,7 @@ import dis
 import functools
 import hashlib
 import inspect
+import itertools
 import json
 import os
 import re
@@ -732,13 +733,91 @@ def interval(statistic: Callable, *samples: np.ndarray) -> tuple[float, float]:
     return tuple(map(float, scipy.stats.bootstrap(samples, statistic, **options).confidence_interval))
 
 
+def compare(statistic: Callable, ours: np.ndarray, theirs: np.ndarray, unit: str = "") -> str:
+    """`psnr` or `np.mean` of ours less theirs (dB, nats or ""), or by how many % more, with its paired interval."""
+    form, word = {"dB": ("+.3f", " dB"), "%": ("+.1f", " %"), "nats": ("+.0f", " nats"), "": ("+.4f", "")}[unit]
+    change = np.subtract if unit != "%" else lambda a, b: 100 * (a / b - 1)
+    low, high = interval(lambda a, b, axis: change(statistic(a, axis=axis), statistic(b, axis=axis)), ours, theirs)
+    return f"{change(statistic(ours, axis=0), statistic(theirs, axis=0)):{form}}{word} [{low:{form}}, {high:{form}}]"
+
+
+def score_samples(samples: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> pd.DataFrame:
+    """One row an image: score_images of the first of K > 1 composites `(N, K, 3, H, W)`, and of all, fairly for any K
+    (Ferro 2014): energy, the energy score of the hole by RMS distance (Gneiting & Raftery 2007); crps, that of a value;
+    crps_4x4, of block means in 12x12 holes; diversity, two samples' mean distance; mse_mean, of infinitely many ones'
+    mean. And of these K: mse_best, the oracle's; coverage, the share not among the 2 lowest or highest of K + 1 ranks.
+    """
+    if (k := samples.shape[1]) < 2:
+        raise ValueError(f"Samples {tuple(samples.shape)} hold one an image; 2 are needed. score_images takes one.")
+    values, truth, ranks, mean = _hidden_values(samples, images, masks)
+    distances = {"energy": lambda x: mean(x * x) ** 0.5, "crps": lambda x: mean(np.abs(x))}
+    if len(truth) == len(images) * 3 * 12 * 12:
+        distances["crps_4x4"] = lambda x: np.abs(x.reshape(-1, 9, 4, 3, 4).mean(axis=(2, 4))).mean(axis=(1, 2))
+    scores = {"coverage": mean((ranks >= 2) & (ranks <= k - 2)), "mse_best": mean((values - truth) ** 2).min(axis=0)}
+    scores["mse_mean"] = mean((values.mean(axis=0) - truth) ** 2 - values.var(axis=0, ddof=1) / k)
+    for name, distance in distances.items():
+        apart = np.mean([distance(a - b) for a, b in itertools.combinations(values, 2)], axis=0)
+        scores[name] = np.mean([distance(x - truth) for x in values], axis=0) - apart / 2
+    scores["diversity"] = 2 * (mean(np.abs(values - truth)).mean(axis=0) - scores["crps"])
+    return score_images(samples[:, 0], images, masks).assign(**scores)
+
+
+def _hidden_values(samples: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> tuple:
+    """Samples' hidden values `(K, M)`, truth, its ranks 0 to K (ties at random), and what takes each image's mean."""
+    hidden = (masks == 0).expand_as(images)
+    values, truth = np.stack([x[hidden].numpy() for x in samples.unbind(dim=1)]), (images[hidden] / 255).numpy()
+    ranks = (values < truth).sum(axis=0) + np.random.default_rng(7).integers((values == truth).sum(axis=0) + 1)
+    sizes = hidden.sum(dim=(1, 2, 3)).numpy()
+    return values, truth, ranks, lambda x: np.add.reduceat(x, sizes.cumsum() - sizes, axis=-1) / sizes
+
+
+def rank_histogram(samples: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
+    """How many hidden values have 0, 1 ... K samples below the truth: K + 1 counts, all alike for right samples."""
+    return np.bincount(_hidden_values(samples, images, masks)[2], minlength=samples.shape[1] + 1)
+
+
+def spread_against_error(samples: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> pd.DataFrame:
+    """Ten classes of values, certain ones first: RMS `error` of the mean, `spread` that foretells it (Fortin 2014)."""
+    values, truth, *_ = _hidden_values(samples, images, masks)
+    chooses, rest = np.array_split(values, 2)  # half of the samples choose a class, the rest does not share their luck
+    squares = {"spread": rest.var(axis=0, ddof=1) * (1 + 1 / len(rest)), "error": (rest.mean(axis=0) - truth) ** 2}
+    return pd.DataFrame(squares).groupby(chooses.var(axis=0).argsort().argsort() * 10 // len(truth)).mean() ** 0.5
+
+
+def critic(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor, seed: int = 0) -> np.ndarray:
+    """Of each image's two windows, the 12x12 hole and 4 pixels around it as photograph and as filled, the share that a
+    small network tells right which learned it on other images, five-fold; 0.5 if it cannot (Lopez-Paz & Oquab 2017).
+    """
+    windows = images / 255, put_back(cut_windows(filled, masks, 12), images / 255, masks).mul(255).round() / 255
+    windows = torch.stack([cut_windows(x, masks, 12, margin=4) for x in windows], dim=1).to(DEVICE)
+    right, sign = torch.zeros(len(images), 2), torch.tensor([1.0, -1.0], device=DEVICE)  # an answer above 0: a fill
+    with torch.random.fork_rng(devices=()):  # all chance is the CPU's, on any device; the caller's goes on unchanged
+        folds = torch.randperm(len(images), generator=torch.default_generator.manual_seed(seed)) % 5
+        for asked in folds == torch.arange(5)[:, None]:
+            layers = [conv(3, 32), nn.ReLU(), conv(32, 64, 4, 2), nn.BatchNorm2d(64), nn.ReLU(), conv(64, 96, 4, 2)]
+            layers += [nn.BatchNorm2d(96), nn.ReLU(), nn.Flatten(), nn.Linear(96 * 5 * 5, 1)]
+            network = nn.Sequential(*layers).to(DEVICE)
+            seen = torch.cat([windows[~asked], windows[~asked].flip(4)])
+            batches = torch.cat([torch.randperm(len(seen)) for _ in range(4)]).split(16)
+            optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.1)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, len(batches))
+            for batch in batches:
+                optimizer.zero_grad()
+                F.softplus(sign * network(seen[batch].flatten(0, 1)).view(-1, 2)).mean().backward()
+                optimizer.step()
+                schedule.step()
+            right[asked] = (sign * network.eval()(windows[asked].flatten(0, 1)).view(-1, 2) < 0).float().cpu()
+    return right.mean(dim=1).numpy()
+
+
 def summarise(scores: pd.DataFrame) -> dict[str, float]:
-    """The figures of `results.csv` for a model that gives one answer, whose CRPS is its MAE."""
-    low_high = interval(psnr, scores.mse) + interval(np.mean, scores.mae)
-    figures = dict(zip(("psnr_low", "psnr_high", "crps_low", "crps_high"), low_high, strict=True))
-    figures |= {"psnr": psnr(scores.mse), "mae": scores.mae.mean(), "ssim": scores.ssim.mean()}
-    figures |= {"sharpness": scores.gradient.mean() / scores.true_gradient.mean(), "crps": scores.mae.mean()}
-    return figures | ({"crps_4x4": scores.mae_4x4.mean()} if "mae_4x4" in scores else {})
+    """Figures for `results.csv` of score_samples or score_images, whose MAE and RMS are their CRPS and energy score."""
+    if "coverage" not in scores:
+        scores = scores.assign(crps=scores.mae, energy=scores.mse**0.5).rename(columns={"mae_4x4": "crps_4x4"})
+    figures = scores.mean().to_dict() | {"sharpness": scores.gradient.mean() / scores.true_gradient.mean()}
+    figures["psnr_low"], figures["psnr_high"] = interval(psnr, scores.mse)
+    figures["crps_low"], figures["crps_high"] = interval(np.mean, scores.crps)
+    return figures | {name.replace("mse", "psnr"): psnr(x) for name, x in scores.filter(like="mse").items()}
 
 
 def error_by_distance(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> pd.Series:

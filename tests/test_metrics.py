@@ -1,5 +1,7 @@
 """Figures of merit against values worked out by hand and against scikit-image; the table of results."""
 
+import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 import utils
+from notebooks import load_definitions
 
 
 @pytest.fixture
@@ -103,6 +106,251 @@ def test_error_by_distance_on_a_hole_made_by_hand():
     curve = utils.error_by_distance(filled, images, masks)
     assert list(curve.index) == list(range(1, 13))
     assert curve.to_numpy() == pytest.approx(np.arange(1, 13) / 10, abs=1e-6)
+
+
+def test_a_comparison_is_the_difference_with_its_paired_interval():
+    ours, theirs = np.full(50, 0.01), pd.Series(np.full(50, 0.02))
+    assert utils.compare(utils.psnr, ours, theirs, "dB") == "+3.010 dB [+3.010, +3.010]"
+    assert utils.compare(np.mean, ours, theirs) == "-0.0100 [-0.0100, -0.0100]"
+    assert utils.compare(np.mean, ours, theirs, "%") == "-50.0 % [-50.0, -50.0]"
+    assert utils.compare(np.mean, 100 * ours, 600 * theirs, "nats") == "-11 nats [-11, -11]"
+
+
+def test_a_comparison_is_as_sure_as_the_pairs_are_alike():
+    rng = np.random.default_rng(0)
+    images, noise = rng.normal(5, 1, 400), rng.normal(0, 0.01, 400)
+    figure, low, high = re.findall(r"[+-][\d.]+", utils.compare(np.mean, images + 0.1 + noise, images))
+    assert float(low) < float(figure) < float(high)
+    assert float(high) - float(low) == pytest.approx(4 * 0.01 / 20, rel=0.1)
+
+
+GREY = torch.full((1, 3, 32, 32), 128, dtype=torch.uint8)
+Y = 128 / 255
+
+
+def gaussian(n: int, k: int, size: float | torch.Tensor = 0.05, centre: float | torch.Tensor = Y, seed: int = 0):
+    """Samples `(n, k, 3, 32, 32)` of a Gaussian too narrow to be clipped, and masks."""
+    noise = torch.randn(n, k, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    return centre + size * noise, utils.evaluation_masks("random", n)
+
+
+def uniform(n: int, k: int, kind: str = "random"):
+    """Images and samples of the same distribution, 256 grey levels of equal chance, and masks: the right model."""
+    generator = torch.Generator().manual_seed(n + k)
+    images = torch.randint(0, 256, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    samples = torch.randint(0, 256, (n, k, 3, 32, 32), generator=generator, dtype=torch.uint8) / 255
+    return samples, images, utils.evaluation_masks(kind, n)
+
+
+@pytest.mark.parametrize("k", [2, 5, 19])
+def test_the_scores_of_gaussian_samples_are_their_closed_forms_for_every_k(k):
+    """E|X - y| less E|X - X'| / 2 for y at the mean: s (sqrt(2) - 1) / sqrt(pi) in one dimension (Gneiting & Raftery
+    2007), the same with the mean of the chi distribution in 432 of them, and in blocks s is a quarter.
+    """
+    samples, masks = gaussian(150, k)
+    scores = utils.score_samples(samples, GREY.expand(150, -1, -1, -1), masks).mean()
+    closed = 0.05 * (math.sqrt(2) - 1) / math.sqrt(math.pi)
+    assert scores.crps == pytest.approx(closed, rel=0.03)
+    assert scores.crps_4x4 == pytest.approx(closed / 4, rel=0.15)
+    chi = math.sqrt(2) * math.exp(math.lgamma(433 / 2) - math.lgamma(432 / 2))
+    assert scores.energy == pytest.approx(0.05 * chi * (1 - math.sqrt(2) / 2) / math.sqrt(432), rel=0.03)
+    assert scores.diversity == pytest.approx(0.05 * 2 / math.sqrt(math.pi), rel=0.01)
+
+
+@pytest.mark.parametrize("k", [2, 19])
+def test_the_mean_of_the_samples_is_scored_as_if_they_were_infinitely_many(k):
+    samples, masks = gaussian(150, k, centre=Y + 0.1)
+    scores = utils.score_samples(samples, GREY.expand(150, -1, -1, -1), masks)
+    assert scores.mse_mean.mean() == pytest.approx(0.01, rel=0.01)
+
+
+def test_the_best_sample_is_the_oracles_and_the_first_has_the_scores_of_images(case):
+    filled, images, masks = case
+    samples = torch.stack([filled, images / 255, filled], dim=1)
+    scores, single = utils.score_samples(samples, images, masks), utils.score_images(filled, images, masks)
+    assert scores[single.columns].equals(single)
+    assert scores.mse_best.max() < 1e-12
+
+
+@pytest.mark.parametrize("kind", list(utils.HOLES))
+def test_scores_of_samples_by_their_definition_in_every_shape_of_hole(kind, photos):
+    masks, images = utils.evaluation_masks(kind, 64), photos.test
+    samples = torch.rand(64, 4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    samples = torch.stack([utils.composite(x, images / 255, masks) for x in samples.unbind(dim=1)], dim=1)
+    scores = utils.score_samples(samples, images, masks)
+    assert ("crps_4x4" in scores) == (kind == "random")
+    for i in (0, 40, 63):
+        hole = (masks[i, 0] == 0).numpy()
+        x, y = samples[i].numpy()[:, :, hole].reshape(4, -1), (images[i] / 255).numpy()[:, hole].ravel()
+        pairs = [(a, b) for a in range(4) for b in range(4) if a != b]
+        apart = np.mean([np.abs(x[a] - x[b]).mean() for a, b in pairs])
+        assert scores.crps[i] == pytest.approx(np.abs(x - y).mean() - apart / 2, rel=1e-4)
+        assert scores.diversity[i] == pytest.approx(apart, rel=1e-4)
+        apart = np.mean([np.linalg.norm(x[a] - x[b]) for a, b in pairs])
+        energy = np.linalg.norm(x - y, axis=1).mean() - apart / 2
+        assert scores.energy[i] == pytest.approx(energy / np.sqrt(y.size), rel=1e-4)
+        assert scores.mse_best[i] == pytest.approx(np.square(x - y).mean(axis=1).min(), rel=1e-4)
+
+
+def test_the_crps_is_the_one_that_notebook_3_teaches(photos):
+    notebook, masks = load_definitions("3_cvae"), utils.evaluation_masks("random", 64)
+    samples = torch.rand(64, 19, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    taught = notebook.crps(samples, photos.test / 255)
+    scores = utils.score_samples(samples, photos.test, masks)
+    expected = (taught * (1 - masks)).sum(dim=(1, 2, 3)) / 432
+    assert scores.crps.to_numpy() == pytest.approx(expected.numpy(), rel=1e-4)
+
+
+def test_what_lies_outside_the_hole_counts_for_nothing():
+    samples, images, masks = uniform(20, 5)
+    other = torch.where(masks[:, None] > 0, 0.5, samples)
+    columns = ["energy", "crps", "crps_4x4", "diversity", "coverage", "mse_mean", "mse_best"]
+    scores = [utils.score_samples(x, images, masks)[columns] for x in (samples, other)]
+    assert scores[0].equals(scores[1])
+    assert (utils.rank_histogram(samples, images, masks) == utils.rank_histogram(other, images, masks)).all()
+    assert utils.spread_against_error(samples, images, masks).equals(utils.spread_against_error(other, images, masks))
+
+
+def test_block_means_of_samples_forgive_what_averages_out():
+    stripes = torch.tensor([0.1, -0.1]).repeat(16)[:, None].expand(32, 32)
+    samples = (Y + stripes).expand(1, 2, 3, 32, 32)
+    scores = utils.score_samples(samples, GREY, utils.square_holes(torch.tensor([[3, 7]]), 12))
+    assert scores.crps[0] == pytest.approx(0.1, abs=1e-5)
+    assert scores.crps_4x4[0] == pytest.approx(0, abs=1e-5)
+
+
+def test_one_sample_is_refused_with_a_word_on_what_to_use():
+    with pytest.raises(ValueError, match=r"\(1, 1, 3, 32, 32\) hold one an image; 2 are needed\. score_images"):
+        utils.score_samples(torch.zeros(1, 1, 3, 32, 32), GREY, utils.evaluation_masks("random", 1))
+
+
+def test_right_samples_cover_the_truth_four_times_in_five_and_have_even_ranks():
+    case = uniform(200, 19)
+    scores = utils.score_samples(*case)
+    assert scores.coverage.mean() == pytest.approx(0.8, abs=0.005)
+    assert scores.crps.mean() == pytest.approx(1 / 6, abs=0.002)
+    counts = utils.rank_histogram(*case)
+    assert counts.sum() == 200 * 432
+    assert counts == pytest.approx(np.full(20, 200 * 432 / 20), rel=0.06)
+    assert scores.coverage.mean() == pytest.approx(counts[2:18].sum() / counts.sum())
+
+
+def test_ties_are_broken_at_random_and_come_again():
+    """Samples that all are the truth leave its rank to chance alone: 16 of 20 ranks count as covered."""
+    _, images, masks = uniform(100, 19)
+    samples = (images / 255)[:, None].expand(-1, 19, -1, -1, -1)
+    counts, coverage = (
+        utils.rank_histogram(samples, images, masks),
+        utils.score_samples(samples, images, masks).coverage,
+    )
+    assert counts == pytest.approx(np.full(20, 100 * 432 / 20), rel=0.08)
+    assert coverage.mean() == pytest.approx(16 / 20, abs=0.01)
+    assert (counts == utils.rank_histogram(samples, images, masks)).all()
+    missed = utils.score_samples((samples + 0.01).expand(-1, 19, -1, -1, -1), images, masks)
+    assert missed.coverage.max() == 0
+
+
+def test_ranks_count_the_samples_below_the_truth():
+    samples = torch.tensor([0.1, 0.2, 0.9]).view(1, 3, 1, 1, 1).expand(-1, -1, 3, 32, 32)
+    assert utils.rank_histogram(samples, GREY, utils.evaluation_masks("random", 1)).tolist() == [0, 0, 432, 0]
+
+
+def truths_of_two_sizes(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images around grey, whose upper half deviates by 0.02 and whose lower half by 0.1; and these sizes."""
+    sizes = torch.cat([torch.full((3, 16, 32), 0.02), torch.full((3, 16, 32), 0.1)], dim=1)
+    truth = gaussian(n, 1, sizes, seed=1)[0][:, 0]
+    return (truth.clamp(0, 1) * 255).round().to(torch.uint8), sizes
+
+
+def test_spread_foretells_the_error_of_right_samples():
+    images, sizes = truths_of_two_sizes(200)
+    curve = utils.spread_against_error(gaussian(200, 19, sizes)[0], images, utils.evaluation_masks("random", 200))
+    assert list(curve.columns) == ["spread", "error"]
+    assert len(curve) == 10
+    assert curve.error.to_numpy() == pytest.approx(curve.spread.to_numpy(), rel=0.03)
+    assert curve.error.iloc[-1] > 4 * curve.error.iloc[0]
+
+
+def test_spread_of_one_size_foretells_nothing():
+    """No luck of 19 samples passes for knowledge: white noise has one spread in all classes, and off the diagonal."""
+    images, _ = truths_of_two_sizes(200)
+    curve = utils.spread_against_error(gaussian(200, 19, 0.05)[0], images, utils.evaluation_masks("random", 200))
+    assert curve.spread.max() < 1.03 * curve.spread.min()
+    assert (curve.error > 1.2 * curve.spread).all()
+
+
+def test_the_summary_of_one_answer_has_its_mae_as_crps(case):
+    scores = utils.score_images(*case)
+    figures = utils.summarise(scores)
+    assert figures["psnr"] == pytest.approx(utils.psnr(scores.mse))
+    assert figures["psnr_low"] < figures["psnr"] < figures["psnr_high"]
+    assert figures["crps"] == figures["mae"] == pytest.approx(scores.mae.mean())
+    assert (figures["crps_low"], figures["crps_high"]) == utils.interval(np.mean, scores.mae)
+    assert figures["crps_4x4"] == pytest.approx(scores.mae_4x4.mean())
+    assert figures["energy"] == pytest.approx(np.sqrt(scores.mse).mean())
+    assert figures["sharpness"] == pytest.approx(scores.gradient.mean() / scores.true_gradient.mean())
+    assert not {"psnr_mean", "psnr_best", "coverage", "diversity"} & set(figures)
+
+
+def test_the_summary_of_equal_samples_is_that_of_the_one_answer(case):
+    """So both kinds can stand in one table. Their coverage is that of what is never tied, none."""
+    filled, images, masks = case
+    samples = filled[:, None].expand(-1, 19, -1, -1, -1)
+    one, many = utils.summarise(utils.score_images(*case)), utils.summarise(utils.score_samples(samples, images, masks))
+    same = {"psnr", "psnr_low", "psnr_high", "mae", "ssim", "sharpness", "crps", "crps_low", "crps_high", "crps_4x4"}
+    for name in same | {"energy"}:
+        assert many[name] == pytest.approx(one[name], rel=1e-4), name
+    assert many["psnr_mean"] == pytest.approx(one["psnr"], abs=1e-3)
+    assert many["psnr_best"] == pytest.approx(one["psnr"], abs=1e-3)
+    assert many["diversity"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_summary_of_samples_has_every_figure_of_the_table(case):
+    samples, images, masks = uniform(30, 19)
+    scores = utils.score_samples(samples, images, masks).assign(critic=0.75)
+    figures = utils.summarise(scores)
+    ours = utils.COLUMNS[utils.COLUMNS.index("psnr") :]
+    assert {name for name in ours if name not in figures} <= {"loglik"}
+    assert figures["critic"] == 0.75
+    assert figures["psnr_mean"] == pytest.approx(-10 * np.log10(scores.mse_mean.mean()))
+    assert figures["psnr_best"] == pytest.approx(-10 * np.log10(scores.mse_best.mean()))
+    assert figures["crps_low"] < scores.crps.mean() == figures["crps"] < figures["crps_high"]
+
+
+def test_the_critic_tells_mean_colour_from_photographs(photos, monkeypatch):
+    monkeypatch.setenv("IMAGE_FILL_EFFORT", "full")  # more images than the smoke effort takes
+    images, masks = utils.load_images("photos").train[:160], utils.evaluation_masks("random", 160)
+    right = utils.critic(utils.fill_images(utils.fill_mean_colour, images, masks), images, masks)
+    assert right.shape == (160,)
+    assert set(right) <= {0, 0.5, 1}
+    assert right.mean() > 0.95
+    low, high = utils.interval(np.mean, right)
+    assert 0.9 < low <= right.mean() <= high <= 1
+
+
+def test_the_critic_cannot_tell_what_is_the_same_or_labelled_by_chance(photos):
+    images, masks = photos.test, utils.evaluation_masks("random", 64)
+    assert (utils.critic(images / 255, images, masks) == 0.5).all()
+    filled = (utils.fill_images(utils.fill_mean_colour, images, masks) * 255).round().to(torch.uint8)
+    swapped = (torch.arange(64) % 2 == 0).view(-1, 1, 1, 1)
+    right = utils.critic(torch.where(swapped, images, filled) / 255, torch.where(swapped, filled, images), masks)
+    assert right.mean() == pytest.approx(0.5, abs=0.15)
+
+
+def test_the_critic_comes_again_and_leaves_no_trace_in_its_callers_random_numbers(case):
+    filled, images, masks = (x[:20] for x in case)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    right = utils.critic(filled, images, masks)
+    assert torch.equal(torch.rand(3), expected)
+    assert (utils.critic(filled, images, masks) == right).all()
+    assert (utils.critic(filled, images, masks, seed=1) != right).any()
+
+
+def test_the_critic_refuses_other_holes_before_it_trains(photos):
+    with pytest.raises(ValueError, match="fit one hole of 12x12"):
+        utils.critic(photos.test / 255, photos.test, utils.evaluation_masks("irregular", 64))
 
 
 def test_notebooks_that_end_at_the_same_moment_lose_no_row(photos, tmp_path, monkeypatch):
