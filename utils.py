@@ -810,6 +810,14 @@ def critic(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor, seed
     return right.mean(dim=1).numpy()
 
 
+def add_noise(filled: torch.Tensor, masks: torch.Tensor, factor: torch.Tensor, k: int = 19) -> torch.Tensor:
+    """K samples `(N, K, 3, H, W)`: 12x12 holes of composites plus noise of covariance `factor @ factor.T`, clipped."""
+    noise = torch.randn(len(filled), k, 432, generator=torch.Generator("cpu").manual_seed(7)) @ factor.T
+    parts = (cut_windows(filled, masks, 12)[:, None] + noise.unflatten(2, (3, 12, 12))).clamp(0, 1).flatten(0, 1)
+    filled, masks = (x.repeat_interleave(k, dim=0) for x in (filled, masks))
+    return put_back(parts, filled, masks).unflatten(0, (-1, k))
+
+
 def summarise(scores: pd.DataFrame) -> dict[str, float]:
     """Figures for `results.csv` of score_samples or score_images, whose MAE and RMS are their CRPS and energy score."""
     if "coverage" not in scores:

@@ -399,3 +399,16 @@ def test_a_grid_is_a_picture_of_its_images(photos, tmp_path, monkeypatch):
     with Image.open(tmp_path / "readme_image" / "grid.png") as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1000)}
     assert {(255, 0, 0), (0, 0, 255)} <= colours
+
+
+def test_noise_of_a_given_covariance_is_added_in_the_hole_alone():
+    masks = utils.evaluation_masks("random", 200)
+    filled, factor = torch.full((200, 3, 32, 32), 0.5), torch.zeros(432, 432)
+    factor[:, 0] = torch.linspace(0.01, 0.1, 432)  # all values of a hole go up and down together
+    samples = utils.add_noise(filled, masks, factor)
+    assert samples.shape == (200, 19, 3, 32, 32)
+    hidden = (masks == 0)[:, None].expand_as(samples)
+    assert (samples[~hidden] == 0.5).all()
+    noise = samples[hidden].view(-1, 432) - 0.5
+    assert torch.allclose(noise.std(dim=0), factor[:, 0], rtol=0.05)
+    assert torch.corrcoef(noise.T).min() > 0.99
