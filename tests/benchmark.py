@@ -39,14 +39,14 @@ LARGE = {"batch_size": 64, "weight_decay": 0.3, "rate": 3e-3}
 # Of each network: how it is made, its loss, how its notebook trains it, and the loss of the plain loop. That is the
 # same but for the direct convolution: the series computes only the window around the hole, a tutorial the whole image.
 NETWORKS = {
-    "direct convolution": (direct.make_network, direct.hole_loss, {"batch_size": 16}, direct.whole_loss),
+    "direct convolution": (direct.make_network, direct.hole_loss, {"batch_size": 16}, direct.image_loss),
     "direct convolution, windows in both": (
         direct.make_network,
         direct.hole_loss,
         {"batch_size": 16},
         direct.hole_loss,
     ),
-    "autoencoder, whole image": (autoencoder.WholeImage, autoencoder.whole_loss, LARGE, autoencoder.whole_loss),
+    "autoencoder, whole image": (autoencoder.WholeImage, autoencoder.hole_loss, LARGE, autoencoder.hole_loss),
     "autoencoder, missing part": (autoencoder.MissingPart, autoencoder.part_loss, LARGE, autoencoder.part_loss),
     "CVAE, whole image": (cvae.WholeImage, whole_cvae_loss, LARGE | {"rate": 1.5e-3}, whole_cvae_loss),
     "CVAE, missing part": (cvae.MissingPart, cvae.cvae_loss, LARGE | {"rate": 1.5e-3}, cvae.cvae_loss),
@@ -262,7 +262,7 @@ def measure_evaluation() -> dict[str, str]:
     fills = torch.where(masks[:, None] > 0, images[:, None] / 255, torch.rand(n, k, 3, 32, 32))
     works = {
         "scores of one answer, SSIM among them": lambda: utils.score_images(fills[:, 0], images, masks),
-        f"scores of {k} samples, those of the first among them": lambda: cvae.score_draws(fills, images, masks),
+        f"scores of {k} samples, those of the first among them": lambda: utils.score_samples(fills, images, masks),
         "intervals": lambda: utils.interval(utils.psnr, torch.rand(n).numpy()),
     }
     for name, filler in utils.BASELINES.items():
