@@ -1042,7 +1042,8 @@ def show_fills(
     it, enlarged: in the composites `(N, 3, H, W)` of each name, and in the truth.
     """
     columns, size = {"photograph": images / 255} | fills | {"truth": images / 255}, masks.shape[-1]
-    figsize = (1.7 * len(columns), 1.7 * len(images) + 0.8)
+    inches = min(1.8, 10.8 / len(columns))  # of one picture: together they are as broad as a page
+    figsize = (inches * len(columns), inches * len(images) + 0.8)
     figure, axes = plt.subplots(len(images), len(columns), figsize=figsize, squeeze=False)
     for i, row in enumerate(axes):
         spots = (masks[i, 0] == 0).nonzero()
@@ -1056,7 +1057,7 @@ def show_fills(
             if name != "photograph":
                 axis.set(xlim=(left - 0.5, left + side - 0.5), ylim=(top + side - 0.5, top - 0.5))
     for axis, name in zip(axes[0], columns, strict=True):
-        axis.set_title(textwrap.fill(name, 18), fontsize=9)
+        axis.set_title(textwrap.fill(name, int(13 * inches)), fontsize=9)
     figure.suptitle(title, fontsize=10)
     told = f"{len(images)} photographs, one a row, each with its hole outlined; beside it, enlarged, the hole filled by"
     show(figure, f"{', '.join(title.splitlines())}. {told} {', '.join(fills)}; last the truth.", save_as)
