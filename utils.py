@@ -4,6 +4,7 @@
 """
 
 import ast
+import base64
 import dis
 import errno
 import functools
@@ -23,6 +24,7 @@ import types
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +40,7 @@ import torch
 import torch.nn.functional as F
 from filelock import FileLock
 from IPython import display, get_ipython
+from IPython.utils.capture import capture_output
 from matplotlib.collections import LineCollection
 from PIL import Image, ImageCms, ImageOps
 from safetensors import SafetensorError, safe_open
@@ -45,6 +48,7 @@ from safetensors.torch import save_file
 from skimage.restoration import inpaint_biharmonic
 from torch import nn
 from tqdm import tqdm
+from traitlets import Dict, observe
 from urllib3.exceptions import HTTPError
 
 # ------------------------------------------------------------------------------------------------------------- settings
@@ -1059,7 +1063,7 @@ def show_fills(
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(textwrap.fill(name, int(13 * inches)), fontsize=9)
     figure.suptitle(title, fontsize=10)
-    told = f"{len(images)} photographs, one a row, each with its hole outlined; beside it, enlarged, the hole filled by"
+    told = f"Photographs, one a row, of {len(images)}, each with its hole outlined; beside it, enlarged, the hole filled by"
     show(figure, f"{', '.join(title.splitlines())}. {told} {', '.join(fills)}; last the truth.", save_as)
 
 
@@ -1108,3 +1112,79 @@ def show_table(table: pd.DataFrame, columns: dict[str, tuple[int, Callable | Non
             cells.append(text)
         rows.append(f"| {name} | {' | '.join(cells)} |")
     display.display(display.Markdown("\n".join([caption, "", *rows])))
+
+
+# ----------------------------------------------------------------------------------------------------------- playground
+def playground(fillers: dict[str, Callable], images: torch.Tensor, samplers: dict[str, Callable] | None = None) -> None:
+    """Paint a hole with the mouse into one of the `uint8` images `(N, 3, H, H)`, or into a file, and see it filled.
+
+    `fillers` are such as `fill_images` takes, by name; `samplers` take a generator before the images and the masks, and
+    get a button for another sample. Without a kernel, or without anywidget, a still picture stands there instead.
+    """
+    samplers, start = samplers or {}, {"number": 0, "photo": "", "strokes": [[[[0.5, 0.5]], 12]], "sample": 1}
+    with capture_output(stdout=False, stderr=False) as still:
+        show_fills(*fill_painted(fillers, images, samplers, start)[:3], "Run the notebook, and paint the hole yourself")
+    try:
+        from anywidget import AnyWidget
+    except ImportError as error:
+        print(f"No controls ({error}): run %pip install anywidget in a new cell, restart the kernel, reload the page.")
+        return still.show()
+
+    class Page(AnyWidget):
+        _esm, asked, shown = ROOT / "notebooks" / "playground.js", Dict().tag(sync=True), Dict().tag(sync=True)
+
+        @observe("asked")
+        def answer(self, event: dict) -> None:
+            fills, image, mask, refused = fill_painted(fillers, images, samplers, self.asked)
+            image, known = image / 255, torch.ones_like(mask)
+            fills = {name: as_url(x, known, 5) for name, x in (fills | {"photograph": image}).items()} | refused
+            about = {"count": len(images), "samples": bool(samplers)}
+            self.shown = about | {"photo": as_url(image, mask, 12), "fills": fills}
+
+    page = Page(asked=start)
+    (data, about), picture = page._repr_mimebundle_(), still.outputs[0]  # one output: the page, or else the picture
+    display.display(data | picture.data, metadata=about | picture.metadata, raw=True)
+
+
+def fill_painted(fillers: dict, images: torch.Tensor, samplers: dict, asked: dict) -> tuple:
+    """The composites by name, the `uint8` image `asked` for, the mask painted, and by name why a hole is left grey."""
+    size, generator, fills, refused = images.shape[-1], torch.Generator("cpu"), {}, {}
+    image, mask = images[asked["number"], None], torch.ones(1, 1, size, size)
+    if asked["photo"]:
+        image = read_photo(io.BytesIO(base64.b64decode(asked["photo"])), size)
+    for stroke in asked["strokes"]:
+        mask = paint(mask, *stroke)
+    if mask.all() or not mask.any():
+        return {}, image, mask, {"": "Paint a hole." if mask.all() else "Nothing is known any more: clear it."}
+    drawn = {f"{name}, sample {asked['sample']}": functools.partial(samplers[name], generator) for name in samplers}
+    for name, filler in (fillers | drawn).items():
+        generator.manual_seed(asked["sample"])
+        try:
+            fills[name] = fill_images(filler, image, mask)
+        except Exception as error:  # nobody would see what is raised in answer to a page
+            fills[name] = composite(torch.tensor(0.5), image / 255, mask)
+            refused[name] = textwrap.shorten(str(error), 130)
+    return fills, image, mask, refused
+
+
+def paint(mask: torch.Tensor, stroke: list[list[float]], width: int) -> torch.Tensor:
+    """The mask `(1, 1, H, H)`, its hole grown by a stroke through points [x, y], 0 to 1, `width` pixels broad."""
+    size = mask.shape[-1]
+    points = np.floor(np.array(stroke)[:, ::-1] * size).astype(int).clip(-size, 2 * size - 1)
+    if width == 12:  # a stamp instead: one square where the stroke ends, and no other hole
+        return square_holes(torch.from_numpy(points[-1:] - 6).clamp(0, size - 12), 12, size)
+    hole = np.zeros((3 * size, 3 * size), dtype=bool)  # a stroke may leave the photograph
+    for start, end in pairwise([points[0], *points]):
+        hole[skimage.draw.line(*(start + size), *(end + size))] = True
+    hole = scipy.ndimage.binary_dilation(hole, np.ones((width, width)))[size : 2 * size, size : 2 * size]
+    return mask * torch.from_numpy(~hole)
+
+
+def as_url(image: torch.Tensor, mask: torch.Tensor, scale: int) -> str:
+    """A PNG of an image `(1, 3, H, W)`, each pixel a block, the hole hatched within a black and a white line."""
+    pixels, hole = (F.interpolate(x, scale_factor=scale)[0].movedim(0, -1).numpy() for x in (image * 255, 1 - mask))
+    depth = scipy.ndimage.distance_transform_cdt(hole[..., 0])[..., None]
+    hatched = np.where(np.indices(depth.shape).sum(axis=0) % 12 < 3, 110, 160)
+    pixels = np.where(depth, np.select([depth > 4, depth > 2], [hatched, 255], 0), pixels.round())
+    Image.fromarray(pixels.astype(np.uint8)).save(file := io.BytesIO(), "png")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -22,9 +22,8 @@ NOTEBOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in ("1_direct_convolu
 
 
 def is_live(output: nbformat.NotebookNode) -> bool:
-    """Whether an output says something only beside a running kernel: the progress of a training, and controls."""
-    kinds = set(output.get("data", {}))
-    return output.output_type == "display_data" and (kinds == {"text/plain"} or any("widget" in kind for kind in kinds))
+    """Whether an output says something only beside a running kernel: the progress of a training, and bare controls."""
+    return output.output_type == "display_data" and set(output.get("data", {})) == {"text/plain"}
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -36,6 +35,9 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.metadata = {"tags": tags} if tags else {}
         outputs = []
         for output in cell.get("outputs", []):
+            for kind in [kind for kind in output.get("data", {}) if "widget" in kind]:  # a still picture may be beside
+                del output.data[kind]
+                output.metadata.pop(kind, None)
             if outputs and output.get("name") == outputs[-1].get("name") == "stdout":
                 outputs[-1].text += output.text
             elif not is_live(output):

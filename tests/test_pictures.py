@@ -34,7 +34,7 @@ def test_each_fill_is_shown_enlarged_and_told_in_words(shown):
     red = utils.composite(torch.tensor([1.0, 0, 0])[:, None, None], images / 255, masks)
     utils.show_fills({"red": red}, images, masks, "Two holes\nblack photographs")
     (picture, options), colours = shown[0], pixels(shown[0][0])
-    for word in ("Two holes", "black photographs", "2 photographs", "red", "truth"):
+    for word in ("Two holes", "black photographs", "Photographs, one a row, of 2", "red", "truth"):
         assert word in alt(options)
     share = (abs(colours - [255, 0, 0]).max(axis=2) < 40).sum() / picture.size[0] / picture.size[1]
     assert share > 0.05, "the hole is not enlarged"
