@@ -1063,7 +1063,9 @@ def show_fills(
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(textwrap.fill(name, int(13 * inches)), fontsize=9)
     figure.suptitle(title, fontsize=10)
-    told = f"Photographs, one a row, of {len(images)}, each with its hole outlined; beside it, enlarged, the hole filled by"
+    told = (
+        f"Photographs, one a row, of {len(images)}, each with its hole outlined; beside it, enlarged, it is filled by"
+    )
     show(figure, f"{', '.join(title.splitlines())}. {told} {', '.join(fills)}; last the truth.", save_as)
 
 

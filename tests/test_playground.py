@@ -2,7 +2,6 @@
 
 import base64
 import io
-import shutil
 import sys
 from types import SimpleNamespace
 
