@@ -1107,10 +1107,10 @@ def show_table(table: pd.DataFrame, columns: dict[str, tuple[int, Callable | Non
         cells = []
         for column, (digits, best) in columns.items():
             text = "" if pd.isna(row[column]) else f"{row[column]:.{digits}f}"
-            if text and best and row[column] == best(table[column].dropna()):
-                text = f"**{text}**"
             if text and f"{column}_low" in table:
                 text += f" [{row[f'{column}_low']:.{digits}f}, {row[f'{column}_high']:.{digits}f}]"
+            if text and best and row[column] == best(table[column].dropna()):
+                text = f"**{text}**"
             cells.append(text)
         rows.append(f"| {name} | {' | '.join(cells)} |")
     display.display(display.Markdown("\n".join([caption, "", *rows])))

@@ -92,7 +92,7 @@ def test_a_table_has_its_digits_its_intervals_and_its_best_in_bold(shown):
     lines = shown[0][0].data.splitlines()
     assert lines[0] == "A caption"
     assert lines[2].startswith("| filler | dB | n |")
-    assert lines[4:] == ["| a | 1.23 [1.00, 2.00] | 3 |", "| b | **5.68** [5.00, 6.00] | **1** |", "| c |  | 2 |"]
+    assert lines[4:] == ["| a | 1.23 [1.00, 2.00] | 3 |", "| b | **5.68 [5.00, 6.00]** | **1** |", "| c |  | 2 |"]
 
 
 def test_a_picture_is_written_whole_where_the_readme_wants_it(shown, tmp_path, monkeypatch):
