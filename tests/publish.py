@@ -23,7 +23,8 @@ NOTEBOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in ("1_direct_convolu
 
 def is_live(output: nbformat.NotebookNode) -> bool:
     """Whether an output says something only beside a running kernel: the progress of a training, and bare controls."""
-    return output.output_type == "display_data" and set(output.get("data", {})) == {"text/plain"}
+    bar = output.get("name") == "stderr" and "%|" in output.text and "Warning" not in output.text
+    return bar or (output.output_type == "display_data" and set(output.get("data", {})) == {"text/plain"})
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
