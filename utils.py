@@ -687,6 +687,7 @@ def compute_or_recall(name: str, photos: Photos, compute: Callable) -> dict[str,
     about, stored, kept = {"images": _fingerprint(*photos[1:4])}, {"images": ""}, {}
     with suppress(ValueError):
         stored, kept = load_stored(name)
+    kept = {key: kept[key] for key in stored.get("names", kept)}  # in the order in which they were computed
     if get_effort() == "stored" and stored["images"] == about["images"]:
         return kept
     try:
@@ -696,7 +697,7 @@ def compute_or_recall(name: str, photos: Photos, compute: Callable) -> dict[str,
             return kept
         print(f"{name} is left out. {error}")
         return None
-    _store(name, photos, about, tensors)
+    _store(name, photos, about | {"names": list(tensors)}, tensors)
     return tensors
 
 
@@ -1084,14 +1085,15 @@ def draw_curves(panels: dict[str, pd.DataFrame], xlabel: str, ylabel: str, title
     names = list(dict.fromkeys(column for frame in panels.values() for column in frame))
     for axis, (panel, frame) in zip(axes[0], panels.items(), strict=True):
         for column, values in frame.items():
+            values = values.dropna()
             style = "os^vDxP*"[names.index(column) % 8] + ("-", "--", "-.", ":")[names.index(column) % 4]
-            axis.plot(frame.index, values, style, color=f"C{names.index(column)}", label=column)
+            axis.plot(values.index, values, style, color=f"C{names.index(column)}", label=column)
         axis.set(title=panel, xlabel=xlabel, **options)
         axis.grid()
     axes[0, 0].set_ylabel(ylabel)
     lines = {line.get_label(): line for axis in axes[0] for line in axis.get_lines()}
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(4, len(lines)), fontsize=9)
-    figure.suptitle(title, fontsize=10)
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=1 + len(panels), fontsize=9)
+    figure.suptitle(textwrap.fill(title, 36 * (1 + len(panels))), fontsize=10)
     ends = [
         f"{panel} {column} from {values.dropna().iloc[0]:.4g} to {values.dropna().iloc[-1]:.4g}"
         for panel, frame in panels.items()

@@ -74,11 +74,15 @@ def test_no_legend_lies_over_a_curve(shown, monkeypatch):
     figures, show = [], utils.show
     monkeypatch.setattr(utils, "show", lambda figure, *a, **o: (figures.append(figure), show(figure, *a, **o)))
     frame = pd.DataFrame({"training": [3.0, 2.0, 1.0], "validation": [3.0, np.nan, 1.5]}, index=[1, 2, 3])
+    many = {f"a filler of a rather long name, {i}"[: 15 + 2 * i]: [1.0, 2.0] for i in range(6)}
+    utils.draw_curves({"one panel": pd.DataFrame(many)}, "epoch", "loss", "Many curves")
     utils.draw_curves({"first": frame, "second": frame}, "epoch", "loss", "Two panels")
-    (figure,) = figures
-    (legend,) = figure.legends
-    box = legend.get_window_extent()
-    assert not any(box.overlaps(axis.get_tightbbox()) for axis in figure.axes)
+    for figure in figures:
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert not any(box.overlaps(axis.get_tightbbox()) for axis in figure.axes)
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1, "the legend is clipped"
     assert [text.get_text() for text in legend.get_texts()] == ["training", "validation"]
     told = alt(shown[-1][1])
     assert "Two panels" in told

@@ -202,10 +202,12 @@ def test_validations_see_the_same_noise(train):
 def test_what_was_computed_from_networks_that_are_not_stored_is_recalled(train, capsys):
     x = torch.rand(2, 4, 32, 32)
     trained, _ = train("full", weights=False)
-    computed = utils.compute_or_recall("answers", train.photos, lambda: {"answer": trained(x).detach()})
+    one = torch.ones(1)
+    computed = utils.compute_or_recall("answers", train.photos, lambda: {"z": one, "answer": trained(x).detach()})
     network, _ = train("stored", weights=False)
     recalled = utils.compute_or_recall("answers", train.photos, lambda: {"answer": network(x)})
     assert torch.equal(recalled["answer"], computed["answer"])
+    assert list(recalled) == ["z", "answer"], "in the order in which they were computed"
     other = train.photos._replace(test=train.photos.test.flip(3))
     capsys.readouterr()
     assert utils.compute_or_recall("answers", other, lambda: {"answer": network(x)}) is None
