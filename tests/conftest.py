@@ -95,7 +95,9 @@ def open_notebook(jupyter_server, browser):
     def open_it(name):
         page.goto(f"{jupyter_server.address}/lab/tree/notebooks/{name}?reset&token={jupyter_server.token}")
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+        page.get_by_text(
+            re.compile(r"^Python 3 .*\| Idle$")
+        ).wait_for()  # the round mark seems idle before there is one
         return page
 
     yield open_it

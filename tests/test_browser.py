@@ -21,15 +21,29 @@ def test_restart_and_run_all(open_notebook, jupyter_server, name):
     nbformat.write(stored, path)
     page = open_notebook(name)
     assert page.locator(".jp-MarkdownCell img").first.evaluate("image => image.decode().then(() => image.width)") > 100
+    restart_and_run_all(page)
+    assert page.locator(".jp-OutputArea-output img").count()
+
+
+def restart_and_run_all(page):
+    """Wait as long as one cell after the other is run, in order; AssertionError for an error, in its words."""
     page.locator("[data-command='notebook:restart-run-all']").first.click()
-    page.locator(".jp-Dialog .jp-mod-accept").click()
-    error = page.locator("[data-mime-type='application/vnd.jupyter.error']")
+    page.locator(".jp-Dialog").filter(has_text="Restart Kernel?").locator(".jp-mod-accept").click()
+    errors = page.locator("[data-mime-type$='.stderr'], [data-mime-type$='.error']")
+    error = errors.filter(has_text=re.compile(r"Traceback|\w+Error"))
     prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
-    assert prompts.count() == len([cell for cell in stored.cells if cell.cell_type == "code"])
     for i in range(prompts.count()):
         prompts.nth(i).filter(has_text=re.compile(rf"^\[{i + 1}\]:$")).or_(error).first.wait_for()
         assert not error.count(), error.first.inner_text()
-    assert page.locator(".jp-OutputArea-output img").count()
+
+
+def test_an_error_is_noticed(open_notebook, jupyter_server):
+    cells = [nbformat.v4.new_code_cell(source) for source in ("1", "1 / 0", "2")]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, jupyter_server.folder / "notebooks" / "broken.ipynb")
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        restart_and_run_all(open_notebook("broken.ipynb"))
 
 
 def test_the_link_to_utils_opens_it(open_notebook):
