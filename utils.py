@@ -982,7 +982,7 @@ def make_row(
     if network is not None:
         row |= {"seed": 0, "parameters": sum(p.numel() for p in network.parameters())}
         row |= {"epochs": log.epoch.iloc[-1], "seconds": round(log.seconds.iloc[-1])}
-    return row | summarise(scores)
+    return row | {name: figure for name, figure in summarise(scores).items() if name in COLUMNS}
 
 
 def by_hole(rows: list[dict] | pd.DataFrame) -> pd.DataFrame:

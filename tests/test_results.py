@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -272,13 +273,16 @@ def test_an_estimate_that_cannot_be_read_stops_nothing(output, make_notebooks, d
     path = keep_arrays(some_photos())
     path.unlink() if damage == "missing" else spoil_arrays(path, damage)
     make_notebooks(False, "quick")
+    capsys.readouterr()
     utils.announce("1_direct_convolution")
     assert capsys.readouterr().out.startswith("Effort 'quick', on ")
 
 
 def test_the_estimate_is_of_this_effort_and_stored_says_that_nothing_is_trained(output, make_notebooks, capsys):
     make_notebooks(True)
-    utils.keep("1_direct_convolution", some_photos(), [], minutes=np.array([50.0, 7.0]))
+    utils.CLOCK.update(started=time.time() - 7 * 60, training=50.0 * 60, trained=0.0)
+    utils.keep("1_direct_convolution", some_photos(), [])
+    capsys.readouterr()
     for effort, told in (
         ("full", "about 57"),
         ("quick", "about 12"),
@@ -388,8 +392,6 @@ def test_networks_of_two_runs_lie_apart(output, monkeypatch):
         monkeypatch.setenv("IMAGE_FILL_EFFORT", effort)
         model = nn.Conv2d(4, 3, 3, padding=1)
         utils.train(model, loss_fn, some_photos(seed), utils.random_holes, 1, name="net")
-        kept = utils.load_stored(
-            utils._find("networks/net.safetensors", some_photos(seed))[0].stem, output / "networks"
-        )
+        kept = utils.load_stored("net", utils._find("networks/net.safetensors", some_photos(seed))[0])
         assert torch.equal(kept[1]["weight"], model.weight.cpu())
     assert len(list((output / "networks").iterdir())) == 3
