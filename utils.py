@@ -1,4 +1,5 @@
-"""What the three notebooks share: settings, data, holes, input, baselines, training, metrics, results, pictures.
+"""What the three notebooks share: settings, data, holes, input, layers, baselines, training, stored trainings, metrics,
+results, pictures, playground.
 
 `images`: float tensor `(N, 3, H, W)` in [0, 1], at rest `uint8`; `masks`: `(N, 1, H, W)`, 1 = known pixel, 0 = hole.
 """
@@ -115,6 +116,8 @@ def announce(notebook: str) -> None:
     print(f"Effort {effort!r}, on {DEVICE.type} in {str(get_precision(DEVICE)).removeprefix('torch.')}.{REMARK}")
     if effort == "stored":
         print("The networks of the stored run are loaded and nothing is trained: about 2 minutes.")
+    elif (OUTPUT, effort) == (ROOT, "full"):
+        print("This run is for committing: trainings that have not changed are taken from the one before.")
     else:
         with suppress(Exception), np.load(DATA / f"{notebook}.npz") as kept:  # for an estimate, which may be missing
             machine, (training, rest), share = kept["machine"], kept["minutes"], EFFORTS[effort][0]
@@ -688,17 +691,17 @@ def compute_or_recall(name: str, photos: Photos, compute: Callable) -> dict[str,
     with suppress(ValueError):
         stored, kept = load_stored(name)
     kept = {key: kept[key] for key in stored.get("names", kept)}  # in the order in which they were computed
-    if get_effort() == "stored" and stored["images"] == about["images"]:
-        return kept
-    try:
-        tensors = compute()
-    except NotStored as error:
-        if stored["images"] == about["images"]:
-            return kept
-        print(f"{name} is left out. {error}")
-        return None
-    _store(name, photos, about | {"names": list(tensors)}, tensors)
-    return tensors
+    if get_effort() != "stored" or stored["images"] != about["images"]:
+        try:
+            tensors = compute()
+            _store(name, photos, about | {"names": list(tensors)}, tensors)
+            return tensors
+        except NotStored as error:
+            if stored["images"] != about["images"]:
+                print(f"{name} is left out. {error}")
+                return None
+    print(f"{name}: as the stored run computed it.")
+    return kept
 
 
 def _fingerprint(*parts: str | torch.Tensor) -> str:
@@ -710,14 +713,18 @@ def _fingerprint(*parts: str | torch.Tensor) -> str:
 
 
 def _describe(thing: object, seen: set) -> str:
-    """What a network, a loss or a way to cut holes is: its layers, and the source, without comments and docstrings, of
-    all that the notebook defines of it.
+    """What a network, a loss or a way to cut holes is: its layers, what they were made with, and the source, without
+    comments and docstrings, of all that the notebook defines of it.
     """
     if isinstance(thing, functools.partial):
         return _describe([thing.func, thing.args, thing.keywords], seen)
     if isinstance(thing, nn.Module):
         layers = [f"{name} {type(layer).__name__} {layer.extra_repr()}" for name, layer in thing.named_modules()]
-        return _describe([layers, {type(layer).__name__: type(layer) for layer in thing.modules()}], seen)
+        kinds = {type(layer).__name__: type(layer) for layer in thing.modules()}
+        ours = [vars(layer) for layer in thing.modules() if type(layer).__module__ in ("__main__", __name__)]
+        made_with = [{key: x for key, x in own.items() if key[0] != "_" and key != "training"} for own in ours]
+        frozen = [name for name, parameter in thing.named_parameters() if not parameter.requires_grad]
+        return _describe([layers, made_with, frozen, kinds], seen)
     if isinstance(thing, dict):
         return _describe([[key, thing[key]] for key in sorted(thing, key=str)], seen)
     if isinstance(thing, list | tuple):
@@ -729,7 +736,8 @@ def _describe(thing: object, seen: set) -> str:
         return name
     seen.add(name)
     if isinstance(thing, type):
-        return _describe([f"class {name}", *thing.__bases__, *filter(inspect.isfunction, vars(thing).values())], seen)
+        members = {key: x for key, x in vars(thing).items() if inspect.isfunction(x) or key[0] != "_"}
+        return _describe([f"class {name}", thing.__bases__, members], seen)
     source = ast.parse(textwrap.dedent(inspect.getsource(thing)))
     for node in ast.walk(source):
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
@@ -824,7 +832,7 @@ def spread_against_error(samples: torch.Tensor, images: torch.Tensor, masks: tor
     return pd.DataFrame(squares).groupby(chooses.var(axis=0).argsort().argsort() * 10 // len(truth)).mean() ** 0.5
 
 
-def critic(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor, seed: int = 0) -> np.ndarray:
+def critic(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
     """Of each image's two windows, the 12x12 hole and 4 pixels around it as photograph and as filled, the share that a
     small network tells right which learned it on other images, five-fold; 0.5 if it cannot (Lopez-Paz & Oquab 2017).
     """
@@ -832,7 +840,7 @@ def critic(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor, seed
     windows = torch.stack([cut_windows(x, masks, 12, margin=4) for x in windows], dim=1).to(DEVICE)
     right, sign = torch.zeros(len(images), 2), torch.tensor([1.0, -1.0], device=DEVICE)  # an answer above 0: a fill
     with torch.random.fork_rng(devices=()):  # all chance is the CPU's, on any device; the caller's goes on unchanged
-        folds = torch.randperm(len(images), generator=torch.default_generator.manual_seed(seed)) % 5
+        folds = torch.randperm(len(images), generator=torch.default_generator.manual_seed(0)) % 5
         for asked in folds == torch.arange(5)[:, None]:
             layers = [conv(3, 32), nn.ReLU(), conv(32, 64, 4, 2), nn.BatchNorm2d(64), nn.ReLU(), conv(64, 96, 4, 2)]
             layers += [nn.BatchNorm2d(96), nn.ReLU(), nn.Flatten(), nn.Linear(96 * 5 * 5, 1)]
@@ -1030,14 +1038,14 @@ def show_grid(rows: dict[str, torch.Tensor], title: str, save_as: str | None = N
     show(figure, f"{', '.join(title.splitlines())}. {count} columns; rows from the top: {'; '.join(rows)}.", save_as)
 
 
-def pick_shown(images: torch.Tensor, count: int = 5) -> torch.Tensor:
-    """The numbers of the photographs to show, from easy to hard, of at most the first 1,000 `uint8` images: those at
-    evenly spaced ranks of heat diffusion's error in their random holes.
+def pick_shown(images: torch.Tensor) -> torch.Tensor:
+    """The numbers of the five photographs to show, from easy to hard, of at most the first 1,000 `uint8` images: those
+    at evenly spaced ranks of heat diffusion's error in their random holes.
     """
     images = images[:1000]
     masks = evaluation_masks("random", len(images))
     order = score_images(fill_images(fill_heat, images, masks), images, masks).mse.argsort()
-    return torch.tensor([order[(2 * i + 1) * len(order) // (2 * count)] for i in range(count)])
+    return torch.tensor([order[tenth * len(order) // 10] for tenth in (1, 3, 5, 7, 9)])
 
 
 def show_fills(
@@ -1064,9 +1072,7 @@ def show_fills(
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(textwrap.fill(name, int(13 * inches)), fontsize=9)
     figure.suptitle(title, fontsize=10)
-    told = (
-        f"Photographs, one a row, of {len(images)}, each with its hole outlined; beside it, enlarged, it is filled by"
-    )
+    told = f"Photographs, one a row, of {len(images)}, each with its hole outlined; beside it, larger, it is filled by"
     show(figure, f"{', '.join(title.splitlines())}. {told} {', '.join(fills)}; last the truth.", save_as)
 
 

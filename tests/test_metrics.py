@@ -345,7 +345,6 @@ def test_the_critic_comes_again_and_leaves_no_trace_in_its_callers_random_number
     right = utils.critic(filled, images, masks)
     assert torch.equal(torch.rand(3), expected)
     assert (utils.critic(filled, images, masks) == right).all()
-    assert (utils.critic(filled, images, masks, seed=1) != right).any()
 
 
 def test_the_critic_refuses_other_holes_before_it_trains(photos):
