@@ -306,15 +306,33 @@ def random_holes(n: int, generator: torch.Generator, size: int = 32) -> torch.Te
 
 def irregular_holes(n: int, generator: torch.Generator, size: int = 32) -> torch.Tensor:
     """n masks with one brush stroke each: a line through 5 random points, as broad as it takes to hide 10 to 40 %."""
-    device = generator.device
-    points = torch.rand(n, 5, 2, generator=generator, device=device) * size
-    hidden = torch.rand(n, 1, generator=generator, device=device) * 0.3 + 0.1
-    start, line = points[:, :-1, None], points.diff(dim=1)[:, :, None]
-    pixels = torch.cartesian_prod(*[torch.arange(size, device=device) + 0.5] * 2)
-    along = ((pixels - start) * line).sum(-1, keepdim=True) / line.square().sum(-1, keepdim=True).clamp(min=1e-9)
-    distance = (pixels - start - along.clamp(0, 1) * line).norm(dim=-1).amin(dim=1)
-    rank = distance.argsort(dim=1, stable=True).argsort(dim=1)
+    points = torch.rand(n, 5, 2, generator=generator, device=generator.device) * size
+    hidden = torch.rand(n, 1, generator=generator, device=generator.device) * 0.3 + 0.1
+    rank = _distance_to_lines(points, size).argsort(dim=1, stable=True).argsort(dim=1)
     return (rank >= (hidden * size * size).round()).float().view(n, 1, size, size)
+
+
+def scribbled_holes(n: int, generator: torch.Generator, size: int = 32) -> torch.Tensor:
+    """n masks, for training, with 2 to 6 curves each, thick or thin, long or hardly more than a blot."""
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(n, 6, *shape, generator=generator, device=generator.device)
+
+    start, angles = draw(1, 2) * size, 2 * torch.pi * draw(1) + 2.5 * (draw(6) - 0.5).cumsum(dim=2)
+    steps = torch.stack([angles.cos(), angles.sin()], dim=3) * 8 * draw(1, 1)  # of up to 8 pixels; 6 make a curve
+    curves = start + torch.cat([torch.zeros_like(start), steps.cumsum(dim=2)], dim=2)
+    radius, count = 0.7 + 4.3 * draw(1), 1 + 5 * draw()[:, :1]
+    drawn = (torch.arange(6, device=generator.device) <= count)[..., None]
+    near = _distance_to_lines(curves.flatten(0, 1), size).unflatten(0, (n, 6)) < radius
+    return 1 - (near & drawn).any(dim=1).float().view(n, 1, size, size)
+
+
+def _distance_to_lines(points: torch.Tensor, size: int) -> torch.Tensor:
+    """How far each pixel is from each line through points `(N, P, 2)`: `(N, size * size)`."""
+    start, line = points[:, :-1, None], points.diff(dim=1)[:, :, None]
+    pixels = torch.cartesian_prod(*[torch.arange(size, device=points.device) + 0.5] * 2)
+    along = ((pixels - start) * line).sum(-1, keepdim=True) / line.square().sum(-1, keepdim=True).clamp(min=1e-9)
+    return (pixels - start - along.clamp(0, 1) * line).norm(dim=-1).amin(dim=1)
 
 
 HOLES = {"center": center_holes, "random": random_holes, "irregular": irregular_holes}
@@ -630,7 +648,7 @@ def load_stored(name: str, path: Path | None = None) -> tuple[dict, dict[str, to
             about = json.loads(file.metadata()["about"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         reason = f"is broken ({error})" if path.exists() else "is missing"
-        raise ValueError(f"The stored training {path} {reason}. {REMEDY}") from None
+        raise ValueError(f"The stored training {os.path.relpath(path, ROOT)} {reason}. {REMEDY}") from None
     return about, {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
 
 
@@ -1106,6 +1124,31 @@ def draw_curves(panels: dict[str, pd.DataFrame], xlabel: str, ylabel: str, title
         for column, values in frame.items()
     ]
     show(figure, f"{', '.join(title.splitlines())}. {ylabel} over {xlabel}: {'; '.join(ends)}.")
+
+
+def draw_layers(networks: dict[str, list[tuple[int, ...]]], title: str) -> None:
+    """Draw what autoencoders compute, `(C, H, W)` each, as squares to scale, a row a network: input, three sizes of the
+    encoder, of which the last is the code, the decoder's sizes, output. Arcs lead from where to where it looks back.
+    """
+    figure, axes = plt.subplots(len(networks), 1, figsize=(8, 3 * len(networks)), squeeze=False)
+    width = max(sum(side + 9 for _, side, _ in shapes) for shapes in networks.values())
+    for axis, (name, shapes) in zip(axes[:, 0], networks.items(), strict=True):
+        tops, left = [], 0
+        colours = ["lightgray", "skyblue", "skyblue", "tomato", *["wheat"] * (len(shapes) - 5), "lightgray"]
+        for (depth, side, _), colour in zip(shapes, colours, strict=True):
+            axis.add_patch(plt.Rectangle((left, -side / 2), side, side, facecolor=colour, edgecolor="black"))
+            axis.text(left + side / 2, -side / 2 - 2, f"{depth}\n{side}x{side}", ha="center", va="top", fontsize=8)
+            tops.append((left + side / 2, side / 2 + 1))
+            left += side + 9
+        for there, here in zip(tops[2::-1], tops[4:-1], strict=False):
+            style = {"arrowstyle": "->", "linestyle": "--", "connectionstyle": "arc3,rad=-0.35"}
+            axis.annotate("", here, there, arrowprops=style)
+        axis.set(xlim=(-2, width - 7), ylim=(-32, 42), aspect="equal")
+        axis.set_title(name, loc="left", fontsize=10)
+        axis.axis("off")
+    figure.suptitle(title, fontsize=10)
+    told = [f"{name} {', '.join('x'.join(map(str, shape)) for shape in shapes)}" for name, shapes in networks.items()]
+    show(figure, f"{', '.join(title.splitlines())}. Squares in a row, channels x rows x columns: {'; '.join(told)}.")
 
 
 def show_table(table: pd.DataFrame, columns: dict[str, tuple[int, Callable | None]], caption: str) -> None:

@@ -44,7 +44,7 @@ def test_every_network_and_its_holes_work_at_both_sizes(size):
     direct, autoencoder, cvae = (load_definitions(path.stem) for path in PATHS)
     images, masks = torch.rand(4, 3, size, size), utils.evaluation_masks("random", 4, size)
     assert (masks == 0).sum(dim=(1, 2, 3)).tolist() == [144] * 4
-    losses = [(direct.make_network, direct.hole_loss), (autoencoder.WholeImage, autoencoder.hole_loss)]
+    losses = [(direct.make_network, direct.window_loss), (autoencoder.WholeImage, autoencoder.hole_loss)]
     losses += [(autoencoder.MissingPart, autoencoder.part_loss), (cvae.WholeImage, cvae.cvae_loss)]
     for make_network, loss_fn in [*losses, (cvae.MissingPart, cvae.cvae_loss)]:
         network = make_network()

@@ -61,29 +61,28 @@ def test_blocks_are_means_of_4x4_pixels():
     assert torch.allclose(notebook3.blocks(parts)[1, 2, 0, 2, 1], parts[1, 2, 0, 8:12, 4:8].mean())
 
 
-@pytest.mark.parametrize("name", ["missing part", "whole image"])
-def test_without_a_latent_it_starts_with_the_answers_of_notebook_2(name, photos, monkeypatch):
+def test_without_a_latent_it_starts_with_the_answers_of_notebook_2(photos, monkeypatch):
     """The weights are kept as half precision, so the answers agree to that."""
-    before = make(getattr(notebook2, notebook3.CONSTRUCTIONS[name].__name__))
+    before = make(notebook2.MissingPart)
     weights = {key: value.half().float() for key, value in before.state_dict().items()}
     before.load_state_dict(weights)
-    construction = functools.partial(notebook3.CONSTRUCTIONS[name], latents=(0, 0, 0))
-    monkeypatch.setitem(notebook3.CONSTRUCTIONS, name, construction)
-    network = notebook3.start_from({name: weights}, name).eval()
+    construction = functools.partial(notebook3.MissingPart, latents=(0, 0, 0))
+    monkeypatch.setitem(notebook3.CONSTRUCTIONS, "missing part", construction)
+    network = notebook3.start_from({"missing part": weights}, "missing part").eval()
     images, masks = photos.test[:8] / 255, utils.evaluation_masks("random", 8)
     with torch.inference_mode():
         condition = network.condition(images, masks)
         answer, _ = network.decode(condition, notebook3.draw_noise(network, condition))
-        if name == "whole image":
-            expected = before(utils.network_input(images, masks))
-        else:
-            expected = notebook2.predict_part(before, images, masks)
+        expected = notebook2.predict_part(before, images, masks)
     assert torch.allclose(answer, expected, atol=1e-5)
 
 
-def test_weights_of_another_network_are_refused():
-    with pytest.raises(ValueError, match=r"Weights of another network: it has levels\.9"):
-        notebook3.start_from({"missing part": {"levels.9": torch.zeros(1)}}, "missing part")
+def test_layers_that_notebook_2_has_too_start_from_its_weights():
+    before = make(notebook2.WholeImage)
+    network = notebook3.start_from({"whole image": before.state_dict()}, "whole image")
+    theirs, ours = before.state_dict(), network.state_dict()
+    same = [layer for layer in theirs if layer in ours and torch.equal(ours[layer], theirs[layer])]
+    assert {layer.split(".")[0] for layer in same} == {"encoder", "narrow", "refine"}
 
 
 @both_constructions

@@ -32,6 +32,8 @@ LOSSES = {
     "1_direct_convolution": {
         "image_loss": lambda n: [(n.image_loss, n.make_network())],
         "hole_loss": lambda n: [(n.hole_loss, n.make_network())],
+        "window_loss": lambda n: [(n.window_loss, n.make_network())],
+        "fixed_hole_loss": lambda n: [(n.fixed_hole_loss, n.make_network())],
     },
     "2_autoencoder": {
         "hole_loss": lambda n: [(n.hole_loss, n.WholeImage())],
@@ -217,10 +219,10 @@ def test_a_fill_that_reads_a_value_or_leaves_the_gpu_is_found_out(photos, gpu):
         fill_some(lambda images, masks: images * torch.ones(3, 1, 1), photos)
 
 
-@pytest.mark.parametrize("kind", utils.HOLES)
-def test_holes_are_made_on_the_generators_device(kind, gpu):
+@pytest.mark.parametrize("cut_holes", [*utils.HOLES.values(), utils.scribbled_holes])
+def test_holes_are_made_on_the_generators_device(cut_holes, gpu):
     with gpu:
-        masks = utils.HOLES[kind](5, torch.Generator("cuda"), 48)
+        masks = cut_holes(5, torch.Generator("cuda"), 48)
     assert masks.device.type == "cuda"
     assert masks.shape == (5, 1, 48, 48)
 

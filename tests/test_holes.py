@@ -154,3 +154,25 @@ def test_a_fill_keeps_the_known_pixels_of_the_files_on_every_device(photos):
     filled = utils.fill_images(lambda known, hides: known + 0.25, photos.test[:8], masks, batch_size=3)
     assert torch.equal(filled * masks, photos.test[:8] / 255 * masks)
     assert (filled[(masks == 0).expand_as(filled)] == 0.25).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), SIZES)
+def test_scribbled_holes_hide_some_pixels_of_each_image_and_leave_some(seed, size):
+    masks = utils.scribbled_holes(16, generator(seed), size)
+    assert masks.shape == (16, 1, size, size)
+    assert ((masks == 0) | (masks == 1)).all()
+    assert masks.flatten(1).amin(dim=1).eq(0).all()
+    assert masks.flatten(1).amax(dim=1).eq(1).all()
+
+
+def test_scribbled_holes_are_several_thick_and_thin_pieces():
+    from scipy.ndimage import distance_transform_edt, label, maximum
+
+    depths, holes = [], utils.scribbled_holes(200, generator())[:, 0].numpy() == 0
+    for hole in holes:
+        pieces, count = label(hole, np.ones((3, 3)))
+        depths += maximum(distance_transform_edt(hole), pieces, range(1, count + 1)).tolist()
+    assert len(depths) > 1.5 * len(holes)
+    assert np.quantile(depths, 0.1) <= 2 < 5 <= np.quantile(depths, 0.9)
+    assert 0.2 < holes.mean() < 0.4

@@ -89,6 +89,18 @@ def test_no_legend_lies_over_a_curve(shown, monkeypatch):
     assert "second validation from 3 to 1.5" in told
 
 
+def test_layers_are_drawn_to_scale_and_told_in_words(shown, monkeypatch):
+    figures, show = [], utils.show
+    monkeypatch.setattr(utils, "show", lambda figure, *a, **o: (figures.append(figure), show(figure, *a, **o)))
+    shapes = [(4, 32, 32), (48, 16, 16), (96, 8, 8), (128, 4, 4), (96, 8, 8), (48, 16, 16), (3, 32, 32)]
+    utils.draw_layers({"a network": shapes, "another": [*shapes[:4], (96, 3, 3), (3, 40, 40)]}, "Steps")
+    first, second = figures[0].axes
+    assert [square.get_width() for square in first.patches] == [side for _, side, _ in shapes]
+    assert first.get_xlim() == second.get_xlim(), "one scale for all"
+    assert second.patches[-1].get_window_extent().x1 <= second.get_window_extent().x1, "the last square is clipped"
+    assert "a network 4x32x32, 48x16x16" in alt(shown[0][1])
+
+
 def test_a_table_has_its_digits_its_intervals_and_its_best_in_bold(shown):
     table = pd.DataFrame({"dB": [1.234, 5.678, np.nan], "dB_low": [1, 5, 0], "dB_high": [2, 6, 0], "n": [3, 1, 2]})
     table.index = pd.Index(["a", "b", "c"], name="filler")

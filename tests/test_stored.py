@@ -246,7 +246,9 @@ def test_every_stored_training_is_of_full_effort_on_one_data_set():
     told = [utils.load_stored(path.stem)[0] for path in (utils.DATA / "networks").glob("*.safetensors")]
     trainings = [about for about in told if "log" in about]
     assert {about["effort"] for about in trainings} == {"full"}
-    assert len({about["data"] for about in trainings}) == len({about["images"] for about in trainings}) == 1
+    assert len({about["data"] for about in trainings}) == 1
+    few_photographs = ("1_one_hole_each", "1_new_holes")
+    assert len({about["images"] for about in trainings if about["name"] not in few_photographs}) == 1
     assert np.isfinite([about["log"]["validation"][-1] for about in trainings]).all()
 
 
