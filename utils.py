@@ -1,5 +1,5 @@
 """What the three notebooks share: settings, data, holes, input, layers, baselines, training, stored trainings, metrics,
-results, pictures, playground.
+noise as a filler, results, pictures, diagrams, playground.
 
 `images`: float tensor `(N, 3, H, W)` in [0, 1], at rest `uint8`; `masks`: `(N, 1, H, W)`, 1 = known pixel, 0 = hole.
 """
@@ -876,14 +876,6 @@ def critic(filled: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> n
     return right.mean(dim=1).numpy()
 
 
-def add_noise(filled: torch.Tensor, masks: torch.Tensor, factor: torch.Tensor, k: int = 19) -> torch.Tensor:
-    """K samples `(N, K, 3, H, W)`: 12x12 holes of composites plus noise of covariance `factor @ factor.T`, clipped."""
-    noise = torch.randn(len(filled), k, 432, generator=torch.Generator("cpu").manual_seed(7)) @ factor.T
-    parts = (cut_windows(filled, masks, 12)[:, None] + noise.unflatten(2, (3, 12, 12))).clamp(0, 1).flatten(0, 1)
-    filled, masks = (x.repeat_interleave(k, dim=0) for x in (filled, masks))
-    return put_back(parts, filled, masks).unflatten(0, (-1, k))
-
-
 def summarise(scores: pd.DataFrame) -> dict[str, float]:
     """Figures for `results.csv` of score_samples or score_images, whose MAE and RMS are their CRPS and energy score."""
     if "coverage" not in scores:
@@ -900,6 +892,90 @@ def error_by_distance(filled: torch.Tensor, images: torch.Tensor, masks: torch.T
     distance = scipy.ndimage.distance_transform_edt(hole, sampling=(1e4, 1, 1))[hole]  # images lie 10,000 pixels apart
     error = pd.Series((filled - images / 255).abs().mean(dim=1).numpy()[hole])
     return error.groupby(distance.round().astype(int)).mean()
+
+
+# ---------------------------------------------------------------------------------------------------- noise as a filler
+# Rows that keep a table honest: one answer, and noise as its variety. They have no latent.
+def unpack_covariance(packed: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """A Cholesky factor `(432, 432)` of a covariance of which the lower triangle is given."""
+    covariance = torch.zeros(432, 432)
+    covariance[*torch.tril_indices(432, 432)] = torch.as_tensor(packed).float()
+    covariance += covariance.tril(-1).T
+    covariance += 1e-4 * covariance.diagonal().mean() * torch.eye(432)  # invertible, even of few images
+    return torch.linalg.cholesky(covariance.double()).float()
+
+
+def add_noise(
+    filled: torch.Tensor, masks: torch.Tensor, factor: torch.Tensor, sizes: torch.Tensor | float = 1.0, k: int = 19
+) -> torch.Tensor:
+    """K samples `(N, K, 3, H, W)`: 12x12 holes of composites plus noise of covariance `factor @ factor.T`, its
+    deviation times `sizes`, one for all images or `(N, 1, 1)`, clipped.
+    """
+    noise = torch.randn(len(filled), k, 432, generator=torch.Generator("cpu").manual_seed(7)) @ factor.T * sizes
+    parts = (cut_windows(filled, masks, 12)[:, None] + noise.unflatten(2, (3, 12, 12))).clamp(0, 1).flatten(0, 1)
+    filled, masks = (x.repeat_interleave(k, dim=0) for x in (filled, masks))
+    return put_back(parts, filled, masks).unflatten(0, (-1, k))
+
+
+def fit_noise(
+    parts: dict[str, torch.Tensor], photos: Photos, factor: torch.Tensor, sizes: dict[str, torch.Tensor] | None = None
+) -> tuple[torch.Tensor, np.ndarray]:
+    """Samples `(N, 19, 3, H, W)` of the test images and their holes' log-density in nats: answers, `uint8` parts
+    `(N, 3, 12, 12)` of the splits validation and test, plus noise, which may have a size for each image. How large
+    all of it is, is chosen on validation images, for the CRPS and for the density apart.
+    """
+    filled, images, masks, errors = {}, photos._asdict(), {}, {}
+    for split, part in parts.items():
+        masks[split] = evaluation_masks("random", len(part))
+        filled[split] = put_back(part / 255, images[split] / 255, masks[split])
+        errors[split] = (cut_windows(images[split] / 255, masks[split], 12) - part / 255).flatten(1)
+    sizes = sizes or {split: torch.ones(len(part)) for split, part in parts.items()}
+    white = torch.linalg.solve_triangular(factor, (errors["validation"] / sizes["validation"][:, None]).T, upper=False)
+    best = white.square().mean().sqrt()  # for the density, in closed form
+
+    def draw(split: str, size: float) -> torch.Tensor:
+        return add_noise(filled[split], masks[split], factor, size * sizes[split][:, None, None])
+
+    def judge(size: float) -> float:
+        draws = draw("validation", size)
+        return score_samples(draws, images["validation"], masks["validation"]).crps.mean()
+
+    gaussian = torch.distributions.MultivariateNormal(torch.zeros(432), scale_tril=best * factor)
+    density = gaussian.log_prob(errors["test"] / sizes["test"][:, None]) - 432 * sizes["test"].log()
+    return draw("test", min((0.7 + 0.05 * i for i in range(12)), key=judge)), density.numpy()
+
+
+def predict_sizes(parts: dict[str, torch.Tensor], photos: Photos) -> dict[str, torch.Tensor]:
+    """How large the errors of answers, `uint8` parts of the splits validation and test, will be, `(N,)` for each split,
+    judged from the known pixels near the hole and the answer: a linear regression of the logarithm, on validation.
+    """
+    known, errors = {}, {}
+    for split, part in parts.items():
+        images, masks = getattr(photos, split) / 255, evaluation_masks("random", len(part))
+        filled = put_back(part / 255, images, masks)
+        near = cut_windows(filled, masks, 12, margin=4)
+        rough = [near.diff(dim=d).abs().mean(dim=(1, 2, 3)) for d in (2, 3)]
+        looks = [near.std(dim=(1, 2, 3)), (part / 255).std(dim=(1, 2, 3)), filled.std(dim=(1, 2, 3)), sum(rough)]
+        known[split] = torch.stack([torch.ones(len(part)), *(look.clamp(min=1e-3).log() for look in looks)], dim=1)
+        errors[split] = (cut_windows(images, masks, 12) - part / 255).square().mean(dim=(1, 2, 3)).sqrt()
+    weights = torch.linalg.lstsq(known["validation"], errors["validation"].clamp(min=1e-3).log()[:, None]).solution
+    return {split: (some @ weights)[:, 0].exp() for split, some in known.items()}
+
+
+def noise_rows(
+    name: str, parts: dict[str, torch.Tensor], packed: np.ndarray | torch.Tensor, photos: Photos, others: bool = True
+) -> dict[str, tuple[torch.Tensor, np.ndarray]]:
+    """What `fit_noise` gives for the answers of the filler `name` plus correlated noise, whose covariance is `packed`;
+    and, if `others`, plus white noise, and plus correlated noise whose size is predicted.
+    """
+    parts, factor = {split: parts[split] for split in ("validation", "test")}, unpack_covariance(packed)
+    rows = {f"{name} + correlated noise": fit_noise(parts, photos, factor)}
+    if others:
+        rms = factor.square().sum(dim=1).mean().sqrt()
+        rows[f"{name} + white noise"] = fit_noise(parts, photos, rms * torch.eye(432))
+        predicted = fit_noise(parts, photos, factor / rms, predict_sizes(parts, photos))
+        rows[f"{name} + correlated noise, size predicted"] = predicted
+    return rows
 
 
 # -------------------------------------------------------------------------------------------------------------- results
@@ -1094,6 +1170,46 @@ def show_fills(
     show(figure, f"{', '.join(title.splitlines())}. {told} {', '.join(fills)}; last the truth.", save_as)
 
 
+def show_spread(
+    samples: dict[str, torch.Tensor],
+    masks: torch.Tensor,
+    title: str,
+    label: str = "standard deviation (colours 0 to 1)",
+) -> None:
+    """For samples `(N, K, 3, H, W)` of each name two rows, a column a photograph: their mean, and their deviation."""
+    spreads = {name: draws.std(dim=1).mean(dim=1) for name, draws in samples.items()}
+    most = max(float(spread.max()) for spread in spreads.values())
+    figure, axes = plt.subplots(2 * len(samples), len(masks), figsize=(1.5 * len(masks) + 1.6, 3.2 * len(samples)))
+    for row, (name, draws) in zip(axes.reshape(len(samples), 2, -1), samples.items(), strict=True):
+        for column, mask in enumerate(masks):
+            row[0, column].imshow(draws[column].mean(dim=0).movedim(0, -1))
+            shown = row[1, column].imshow(spreads[name][column], vmin=0, vmax=most, cmap="magma")
+            for axis in row[:, column]:
+                outline(axis, mask[0])
+                axis.set(xticks=(), yticks=())
+        row[0, 0].set_ylabel(textwrap.fill(f"{name}, mean", 18), fontsize=8)
+        row[1, 0].set_ylabel("deviation", fontsize=9)
+    figure.colorbar(shown, ax=axes, shrink=0.6, label=label)
+    figure.suptitle(title, fontsize=10)
+    told = f"{len(masks)} photographs, one a column, each with its hole outlined: for {' and '.join(samples)}"
+    show(figure, f"{', '.join(title.splitlines())}. {told} the mean of the samples and below it their deviation.")
+
+
+def show_maps(maps: dict[str, torch.Tensor], xlabel: str, ylabel: str, label: str, title: str) -> None:
+    """Draw maps `(H, W)` side by side in one scale of colours, which goes by powers of ten."""
+    figure, axes = plt.subplots(1, len(maps), figsize=(2.9 * len(maps) + 1, 3.4), sharey=True)
+    least, most = (float(reach(torch.stack([*maps.values()]))) for reach in (torch.min, torch.max))
+    for axis, (name, values) in zip(axes, maps.items(), strict=True):
+        scale = matplotlib.colors.LogNorm(least, most)
+        shown = axis.imshow(values, norm=scale, cmap="magma")
+        axis.set(title=name, xlabel=xlabel)
+    axes[0].set_ylabel(ylabel)
+    figure.colorbar(shown, ax=axes, label=label)
+    figure.suptitle(title, fontsize=10)
+    ends = [f"{name} from {float(x.max()):.2g} to {float(x.min()):.2g}" for name, x in maps.items()]
+    show(figure, f"{', '.join(title.splitlines())}. {label}, by {xlabel} and {ylabel}: {'; '.join(ends)}.")
+
+
 def outline(axis: plt.Axes, mask: torch.Tensor) -> None:
     """Draw the edge of the hole of a mask `(H, W)`: white on black, which shows on every photograph."""
     padded = F.pad(mask, (1, 1, 1, 1), value=1)
@@ -1103,6 +1219,7 @@ def outline(axis: plt.Axes, mask: torch.Tensor) -> None:
         axis.add_collection(LineCollection(edges, colors=colour, linewidths=width, capstyle="projecting"))
 
 
+# ------------------------------------------------------------------------------------------------------------- diagrams
 def draw_curves(panels: dict[str, pd.DataFrame], xlabel: str, ylabel: str, title: str, **options: object) -> None:
     """Draw each frame's columns over its index, a panel a frame, the legend below; `options` are `Axes.set`'s."""
     figure, axes = plt.subplots(1, len(panels), figsize=(3 + 3 * len(panels), 3.6), sharey=True, squeeze=False)
@@ -1149,6 +1266,56 @@ def draw_layers(networks: dict[str, list[tuple[int, ...]]], title: str) -> None:
     figure.suptitle(title, fontsize=10)
     told = [f"{name} {', '.join('x'.join(map(str, shape)) for shape in shapes)}" for name, shapes in networks.items()]
     show(figure, f"{', '.join(title.splitlines())}. Squares in a row, channels x rows x columns: {'; '.join(told)}.")
+
+
+def draw_flow(panels: dict[str, list[tuple[str, str]]], places: dict[str, tuple[float, float]], title: str) -> None:
+    """Draw boxes at their places (x, y) and arrows between them, a panel a list of arrows; what none touches is left
+    out. An arrow between boxes at the same x is dashed and has two heads.
+    """
+    colours = {"z": "tomato", "prior": "skyblue", "posterior": "skyblue", "decoder": "wheat"}
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.4 * len(panels), 3.2))
+    xs, ys = zip(*places.values(), strict=True)
+    for axis, (panel, arrows) in zip(axes, panels.items(), strict=True):
+        boxes = {}
+        axis.set(xlim=(min(xs) - 0.6, max(xs) + 0.6), ylim=(min(ys) - 0.4, max(ys) + 0.4), title=panel)
+        axis.axis("off")
+        for name in dict.fromkeys(end for arrow in arrows for end in arrow):
+            box = {"boxstyle": "round,pad=0.5", "facecolor": colours.get(name, "white")}
+            text = axis.text(*places[name], name, ha="center", va="center", bbox=box, fontsize=10)
+            boxes[name] = text.get_bbox_patch()
+        figure.canvas.draw()  # it sets the sizes of the boxes, from which the arrows start
+        for start, end in arrows:
+            level = places[start][0] == places[end][0]
+            style = {"arrowstyle": "<->" if level else "->", "linestyle": "--" if level else "-"}
+            style |= {"patchA": boxes[start], "patchB": boxes[end], "shrinkA": 1, "shrinkB": 1}
+            axis.annotate("", places[end], places[start], arrowprops=style)
+    figure.suptitle(title, fontsize=10)
+    told = [f"{panel}: {', '.join(f'{a} to {b}' for a, b in arrows)}" for panel, arrows in panels.items()]
+    show(figure, f"{title}. Boxes and arrows. {'; '.join(told)}.")
+
+
+def draw_latent(
+    means: dict[str, torch.Tensor], z: torch.Tensor, density: torch.Tensor, colours: torch.Tensor, title: str
+) -> None:
+    """Draw where on one latent number `z` the posteriors' means of each name lie, over the prior's `density`, and below
+    it the colour that the decoder makes of each z, 0.6 for red and -0.6 for blue.
+    """
+    figure, (above, below) = plt.subplots(2, 1, figsize=(7, 4.6), sharex=True, height_ratios=(3, 2))
+    for (name, values), colour in zip(means.items(), ("red", "blue"), strict=True):
+        above.hist(values.flatten().numpy(), bins=60, range=(float(z[0]), float(z[-1])), density=True, alpha=0.6)
+        above.patches[-1].set_label(name)
+        for patch in above.patches[-60:]:
+            patch.set_facecolor(colour)
+    above.plot(z, density, "k--", label="prior")
+    above.set_yscale("symlog", linthresh=0.5)
+    above.set(ylabel="density")
+    above.legend()
+    below.plot(z, colours, "k")
+    below.set(xlabel="z", ylabel="red less blue")
+    below.grid()
+    figure.suptitle(title, fontsize=10)
+    ends = [f"{name} around {float(values.mean()):.2g}" for name, values in means.items()]
+    show(figure, f"{title}. Posterior means: {', '.join(ends)}; below, the decoder's colour steps between them.")
 
 
 def show_table(table: pd.DataFrame, columns: dict[str, tuple[int, Callable | None]], caption: str) -> None:

@@ -34,7 +34,6 @@ os.environ["IMAGE_FILL_EFFORT"] = "smoke" if SMOKE else "full"
 ROUNDS = 1 if SMOKE else 5
 MINUTES = (0.01,) if SMOKE else (1, 2, 4, 8)
 direct, autoencoder, cvae = (load_definitions(n) for n in ("1_direct_convolution", "2_autoencoder", "3_cvae"))
-whole_cvae_loss = functools.partial(cvae.cvae_loss, betas=cvae.BETAS["whole image"])
 LARGE = {"batch_size": 32, "weight_decay": 0.3, "rate": 3e-3}
 # Of each network: how it is made, its loss, how its notebook trains it, and the loss of the plain loop. That is the
 # same but for the direct convolution: the series computes only the window around the hole, a tutorial the whole image.
@@ -48,12 +47,7 @@ NETWORKS = {
     ),
     "autoencoder, whole image": (autoencoder.WholeImage, autoencoder.hole_loss, LARGE, autoencoder.hole_loss),
     "autoencoder, missing part": (autoencoder.MissingPart, autoencoder.part_loss, LARGE, autoencoder.part_loss),
-    "CVAE, whole image": (
-        cvae.WholeImage,
-        whole_cvae_loss,
-        LARGE | {"batch_size": 64, "rate": 1.5e-3},
-        whole_cvae_loss,
-    ),
+    "CVAE, whole image": (cvae.WholeImage, cvae.cvae_loss, LARGE | {"batch_size": 64, "rate": 1.5e-3}, cvae.cvae_loss),
     "CVAE, missing part": (
         cvae.MissingPart,
         cvae.cvae_loss,

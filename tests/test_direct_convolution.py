@@ -51,6 +51,8 @@ def test_a_fixed_hole_is_the_photographs_own(photos):
 
 
 def test_three_quarters_of_the_holes_are_scribbled():
-    squares = notebook1.cut_scribbles_and_squares(16, generator())
-    assert (squares[:4] == 0).sum(dim=(1, 2, 3)).tolist() == [144] * 4
-    assert len(squares) == 16
+    hidden = (notebook1.cut_scribbles_and_squares(64, generator()) == 0)[:, 0]
+    boxes = hidden.any(dim=2).sum(dim=1) * hidden.any(dim=1).sum(dim=1)  # of rows and columns that a hole touches
+    square = boxes == hidden.sum(dim=(1, 2))
+    assert square[:16].all()
+    assert square[16:].float().mean() < 0.1

@@ -25,7 +25,6 @@ from notebooks import PATHS, load_definitions
 CUDA = torch.cuda.is_available()  # asked before a test says that there is a GPU
 READ = (DataDependentOutputException, DynamicOutputShapeException)  # a value was read
 NOTEBOOKS = {path.stem: load_definitions(path.stem) for path in PATHS}
-NO_LATENT = {"latents": (0, 0, 0)}
 # Each loss with the networks that it trains, and each fill with those that it asks, for every one that a notebook's
 # cells tagged `define` define.
 LOSSES = {
@@ -42,9 +41,10 @@ LOSSES = {
         "rim_loss": lambda n: [(n.rim_loss, n.MissingPart(16))],
     },
     "3_cvae": {
+        "told_loss": lambda n: [(n.told_loss, n.Coin())],
+        "coin_loss": lambda n: [(n.coin_loss, n.Coin()), (functools.partial(n.coin_loss, sigma=3), n.Coin())],
         "cvae_loss": lambda n: [(n.cvae_loss, n.MissingPart()), (n.cvae_loss, n.WholeImage())],
-        "squared_loss": lambda n: [(n.squared_loss, n.MissingPart(**NO_LATENT))],
-        "with_badge": lambda n: [(functools.partial(n.with_badge, n.cvae_loss), n.MissingPart())],
+        "part_loss": lambda n: [(n.part_loss, n.MissingPart())],
     },
 }
 FILLS = {
@@ -56,8 +56,9 @@ FILLS = {
     },
     "3_cvae": {
         "fill_by_chance": lambda n: [
-            functools.partial(n.fill_by_chance, network, torch.Generator("cpu"))
+            functools.partial(n.fill_by_chance, network, torch.Generator("cpu"), grain=grain)
             for network in (n.MissingPart(), n.WholeImage())
+            for grain in (False, True)
         ]
     },
 }

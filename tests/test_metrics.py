@@ -411,3 +411,67 @@ def test_noise_of_a_given_covariance_is_added_in_the_hole_alone():
     noise = samples[hidden].view(-1, 432) - 0.5
     assert torch.allclose(noise.std(dim=0), factor[:, 0], rtol=0.05)
     assert torch.corrcoef(noise.T).min() > 0.99
+
+
+@pytest.fixture
+def noisy_answers(photos):
+    """Answers that miss by Gaussian noise, in every other image three times as large, and the covariance, packed."""
+    generator, parts = torch.Generator().manual_seed(5), {}
+    factor = 0.02 * torch.eye(432) + 0.02 / 432**0.5 * torch.ones(432, 432).tril()
+    for split in ("validation", "test"):
+        images, masks = getattr(photos, split), utils.evaluation_masks("random", len(getattr(photos, split)))
+        noise = torch.randn(len(images), 432, generator=generator) @ factor.T
+        noise[::2] *= 3
+        parts[split] = (utils.cut_windows(images / 255, masks, 12) * 255 + noise.view(-1, 3, 12, 12) * 255).round()
+    covariance = (factor @ factor.T)[*torch.tril_indices(432, 432)]
+    return parts, covariance.numpy()
+
+
+def test_a_packed_covariance_comes_back_as_its_factor(noisy_answers):
+    packed = torch.from_numpy(noisy_answers[1])
+    factor = utils.unpack_covariance(packed)
+    assert torch.allclose((factor @ factor.T)[*torch.tril_indices(432, 432)], packed, atol=1e-5)
+
+
+def test_noise_is_fitted_and_judged_by_its_gaussian(noisy_answers, photos):
+    parts, packed = noisy_answers
+    factor = utils.unpack_covariance(packed)
+    samples, density = utils.fit_noise(parts, photos, factor)
+    masks = utils.evaluation_masks("random", len(photos.test))
+    assert samples.shape == (len(photos.test), 19, 3, 32, 32)
+    known = (masks == 1).expand_as(photos.test)
+    assert torch.equal(samples[:, 3][known], (photos.test / 255)[known])
+    errors = (utils.cut_windows(photos.test / 255, masks, 12) - parts["test"] / 255).flatten(1)
+    densities = [
+        torch.distributions.MultivariateNormal(torch.zeros(432), scale_tril=size * factor).log_prob(errors).mean()
+        for size in (1.5, 5**0.5, 3)  # the root of the mean of 1 and 9 is best
+    ]
+    assert density.mean() == pytest.approx(float(densities[1]), abs=10)
+    assert density.mean() > max(densities[0], densities[2])
+
+
+def test_noise_whose_size_is_known_for_each_image_is_likelier(noisy_answers, photos):
+    parts, packed = noisy_answers
+    sizes = {split: torch.where(torch.arange(len(part)) % 2 == 0, 3.0, 1.0) for split, part in parts.items()}
+    factor = utils.unpack_covariance(packed)
+    known, one = (utils.fit_noise(parts, photos, factor, some)[1].mean() for some in (sizes, None))
+    assert known > one + 50
+
+
+def test_sizes_are_predicted_from_what_is_known_and_answered(noisy_answers, photos):
+    """What lies under the hole changes no prediction for test images."""
+    parts = noisy_answers[0]
+    sizes = utils.predict_sizes(parts, photos)
+    assert [len(size) for size in sizes.values()] == [len(photos.validation), len(photos.test)]
+    masks = utils.evaluation_masks("random", len(photos.test))
+    other = photos._replace(test=(photos.test * masks).byte())
+    assert torch.allclose(sizes["test"], utils.predict_sizes(parts, other)["test"])
+
+
+def test_the_rows_of_noise_are_named_by_what_they_are(noisy_answers, photos):
+    parts, packed = noisy_answers
+    few = photos._replace(validation=photos.validation[:16], test=photos.test[:8])
+    parts = {"validation": parts["validation"][:16], "test": parts["test"][:8]}
+    names = [f"a + {kind}" for kind in ("correlated noise", "white noise", "correlated noise, size predicted")]
+    assert list(utils.noise_rows("a", parts, packed, few)) == names
+    assert list(utils.noise_rows("a", parts, packed, few, others=False)) == names[:1]

@@ -117,3 +117,47 @@ def test_a_picture_is_written_whole_where_the_readme_wants_it(shown, tmp_path, m
     stored = (tmp_path / "readme_image" / "greys.png").read_bytes()
     with Image.open(io.BytesIO(stored)) as picture:
         assert (pixels(picture) == pixels(shown[0][0])).all()
+
+
+def test_where_samples_disagree_is_bright(shown):
+    samples = torch.full((2, 5, 3, 32, 32), 0.5)
+    samples[:, ::2, :, 10:20, 10:20] = 0
+    utils.show_spread({"one": samples, "two": samples}, utils.square_holes(torch.full((2, 2), 10), 12), "Where")
+    picture, options = shown[0]
+    assert "one and two" in alt(options)
+    assert (pixels(picture).sum(axis=2) > 700).mean() < 0.9
+    brightest = plt.get_cmap("magma")(1.0)[:3]
+    assert (abs(pixels(picture) - [255 * x for x in brightest]).max(axis=2) < 12).mean() > 0.005
+
+
+def test_maps_share_one_scale_of_powers_of_ten(shown, monkeypatch):
+    figures, show = [], utils.show
+    monkeypatch.setattr(utils, "show", lambda figure, *a, **o: (figures.append(figure), show(figure, *a, **o)))
+    maps = {"one": torch.full((4, 4), 0.1), "two": torch.logspace(-3, 0, 16).view(4, 4)}
+    utils.show_maps(maps, "x", "y", "error", "Two maps")
+    limits = {image.get_clim() for axis in figures[0].axes for image in axis.get_images()}
+    assert len(limits) == 1
+    assert limits.pop() == pytest.approx((1e-3, 1))
+    assert "two from 1 to 0.001" in alt(shown[0][1])
+
+
+def test_arrows_start_and_end_at_the_boxes_and_what_none_touches_is_left_out(shown, monkeypatch):
+    figures, show = [], utils.show
+    monkeypatch.setattr(utils, "show", lambda figure, *a, **o: (figures.append(figure), show(figure, *a, **o)))
+    places = {"in": (0, 0), "prior": (1, 0), "posterior": (1, 2), "out": (2, 1)}
+    panels = {"all": [("in", "prior"), ("prior", "posterior"), ("prior", "out")], "few": [("in", "out")]}
+    utils.draw_flow(panels, places, "Who sees what")
+    first, second = figures[0].axes
+    assert {text.get_text() for text in second.texts} - {""} == {"in", "out"}
+    assert [text.arrow_patch.get_linestyle() for text in first.texts if text.get_text() == ""] == ["-", "--", "-"]
+    assert "all: in to prior, prior to posterior, prior to out; few: in to out" in alt(shown[0][1])
+
+
+def test_the_latent_of_a_coin_shows_both_colours_over_the_prior(shown):
+    z = torch.linspace(-3, 3, 50)
+    means = {"red badges": torch.full((20, 1), 1.0), "blue badges": torch.full((20, 1), -1.0)}
+    utils.draw_latent(means, z, (-z.square() / 2).exp() / 2.5, 0.6 * z.sign(), "A coin")
+    picture, options = shown[0]
+    assert "red badges around 1, blue badges around -1" in alt(options)
+    for colour in ([255, 102, 102], [102, 102, 255]):
+        assert (abs(pixels(picture) - colour).max(axis=2) < 30).any()
