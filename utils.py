@@ -414,6 +414,30 @@ def fill_images(filler: Callable, images: torch.Tensor, masks: torch.Tensor, bat
     return _check_fills(torch.cat(filled), masks)
 
 
+def draw_by_turns(filler: Callable, images: torch.Tensor, masks: torch.Tensor, k: int, seed: int = 7) -> torch.Tensor:
+    """K composites `(N, K, 3, H, W)` of `uint8` images by `filler(generator, images, masks)`, every other one drawn for
+    the mirror image and mirrored back.
+    """
+    filler = functools.partial(filler, torch.Generator("cpu").manual_seed(seed))
+    fills, mirrored = [], (images.flip(3), masks.flip(3))
+    for i in range(k):
+        fills.append(fill_images(filler, *mirrored).flip(3) if i % 2 else fill_images(filler, images, masks))
+    return torch.stack(fills, dim=1)
+
+
+def weigh_by_turns(weigh: Callable, images: torch.Tensor, masks: torch.Tensor, seed: int = 7) -> torch.Tensor:
+    """What `weigh(generator, images, masks)`, `(N, K)`, says of `uint8` images and of their mirror images, by turns:
+    `(N, 2 K)` on the CPU.
+    """
+    found, generator = [], torch.Generator("cpu").manual_seed(seed)
+    with torch.inference_mode():
+        for some, some_masks in zip(images.split(50), masks.split(50), strict=True):
+            some, some_masks = some.to(DEVICE) / 255, some_masks.to(DEVICE)
+            both = [(some, some_masks), (some.flip(3), some_masks.flip(3))]
+            found.append(torch.stack([weigh(generator, *one).cpu() for one in both], dim=2).flatten(1))
+    return torch.cat(found)
+
+
 def _check_fills(filled: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     if failed := int(filled.isnan().flatten(1).any(dim=1).sum()):
         told = f"The fill of {failed} of {len(filled)} images is no number; {_tell_hidden(masks)}"
@@ -1179,7 +1203,7 @@ def show_spread(
     """For samples `(N, K, 3, H, W)` of each name two rows, a column a photograph: their mean, and their deviation."""
     spreads = {name: draws.std(dim=1).mean(dim=1) for name, draws in samples.items()}
     most = max(float(spread.max()) for spread in spreads.values())
-    figure, axes = plt.subplots(2 * len(samples), len(masks), figsize=(1.5 * len(masks) + 1.6, 3.2 * len(samples)))
+    figure, axes = plt.subplots(2 * len(samples), len(masks), figsize=(1.5 * len(masks) + 2, 3.2 * len(samples)))
     for row, (name, draws) in zip(axes.reshape(len(samples), 2, -1), samples.items(), strict=True):
         for column, mask in enumerate(masks):
             row[0, column].imshow(draws[column].mean(dim=0).movedim(0, -1))
@@ -1187,8 +1211,8 @@ def show_spread(
             for axis in row[:, column]:
                 outline(axis, mask[0])
                 axis.set(xticks=(), yticks=())
-        row[0, 0].set_ylabel(textwrap.fill(f"{name}, mean", 18), fontsize=8)
-        row[1, 0].set_ylabel("deviation", fontsize=9)
+        row[0, 0].set_ylabel(textwrap.fill(f"mean of {name}", 14), fontsize=8)
+        row[1, 0].set_ylabel("deviation", fontsize=8)
     figure.colorbar(shown, ax=axes, shrink=0.6, label=label)
     figure.suptitle(title, fontsize=10)
     told = f"{len(masks)} photographs, one a column, each with its hole outlined: for {' and '.join(samples)}"

@@ -187,7 +187,7 @@ def test_the_loss_is_the_bound_and_lies_below_the_likelihood(construction, photo
     """The ELBO is the mean of the logarithm of the weights, the likelihood the logarithm of their mean."""
     network, (images, masks) = make(construction), holed(photos, 4)
     with torch.inference_mode():
-        weights = notebook3.log_weights(network, images, masks, 200, generator())
+        weights = notebook3.log_weights(network, generator(), images, masks, 200)
         condition = network.condition(images, masks)
         squared = network.squared_error(network.decode(condition, network.prior(condition).mean), images, masks)
         network.variance = squared.mean(dim=0)
