@@ -1257,7 +1257,8 @@ def draw_curves(panels: dict[str, pd.DataFrame], xlabel: str, ylabel: str, title
         axis.grid()
     axes[0, 0].set_ylabel(ylabel)
     lines = {line.get_label(): line for axis in axes[0] for line in axis.get_lines()}
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=1 + len(panels), fontsize=9)
+    if len(lines) > 1:
+        figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=1 + len(panels), fontsize=9)
     figure.suptitle(textwrap.fill(title, 36 * (1 + len(panels))), fontsize=10)
     ends = [
         f"{panel} {column} from {values.dropna().iloc[0]:.4g} to {values.dropna().iloc[-1]:.4g}"

@@ -25,6 +25,10 @@ def make(construction, **options) -> torch.nn.Module:
     network = construction(**options)
     for parameter in network.parameters():
         parameter.data += 0.01 * torch.randn_like(parameter)
+    for name in ("to_part", "to_image"):
+        if hasattr(network, name):  # answers around grey, of which few are clipped
+            getattr(network, name).weight.data *= 0.03
+            getattr(network, name).bias.data += 0.5
     return network.eval()
 
 
@@ -35,8 +39,8 @@ def holed(photos, n: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_draw_has_a_gradient_and_is_that_of_the_gaussian():
     mean, stddev = torch.full((50_000,), 2.0, requires_grad=True), torch.full((50_000,), 0.5, requires_grad=True)
     z = notebook3.draw(Normal(mean, stddev), generator())
-    assert z.mean() == pytest.approx(2, abs=0.01)
-    assert z.std() == pytest.approx(0.5, abs=0.01)
+    assert z.mean().item() == pytest.approx(2, abs=0.01)
+    assert z.std().item() == pytest.approx(0.5, abs=0.01)
     z.sum().backward()
     assert torch.equal(mean.grad, torch.ones_like(mean))
     assert torch.allclose(stddev.grad, (z.detach() - 2) / 0.5, atol=1e-5)
@@ -138,7 +142,7 @@ def test_the_grain_has_the_decoders_variance(construction, photos):
     grain = utils.cut_windows((grainy - plain).flatten(0, 1), masks.repeat(60, 1, 1, 1), 12)
     variance = notebook3.to_frequencies(grain).square().mean(dim=0)
     assert torch.corrcoef(torch.stack([variance.flatten(), network.variance.flatten()]))[0, 1] > 0.95
-    assert variance.mean() == pytest.approx(network.variance.mean(), rel=0.05)
+    assert float(variance.mean()) == pytest.approx(float(network.variance.mean()), rel=0.05)
 
 
 def test_a_part_for_another_hole_is_refused(photos):
@@ -183,23 +187,31 @@ def test_where_z_says_nothing_the_likelihood_is_that_of_the_gaussian(constructio
 
 
 @both_constructions
-def test_the_loss_is_the_bound_and_lies_below_the_likelihood(construction, photos):
+def test_the_bound_lies_below_the_likelihood(construction, photos):
     """The ELBO is the mean of the logarithm of the weights, the likelihood the logarithm of their mean."""
     network, (images, masks) = make(construction), holed(photos, 4)
     with torch.inference_mode():
         weights = notebook3.log_weights(network, generator(), images, masks, 200)
-        condition = network.condition(images, masks)
-        squared = network.squared_error(network.decode(condition, network.prior(condition).mean), images, masks)
-        network.variance = squared.mean(dim=0)
-        bounds = []
-        for seed in range(20):
-            torch.manual_seed(seed)
-            bounds.append(notebook3.negative_elbo(network, condition, images, masks)[1]["elbo"])
-        kl = kl_divergence(network.posterior(condition, images, masks), network.prior(condition)).flatten(1).sum(dim=1)
     assert weights.shape == (4, 200)
     assert (notebook3.log_mean(weights) > weights.mean(dim=1)).all()
-    decoded = notebook3.log_density(squared, squared.mean(dim=0)).mean()
-    assert torch.stack(bounds).mean() == pytest.approx(float(decoded - kl.mean()), rel=0.05)
+
+
+@both_constructions
+def test_the_loss_is_the_negative_bound_at_the_best_variances(construction, photos):
+    network, (images, masks) = make(construction), holed(photos)
+    for parameter in network.merge.parameters():
+        torch.nn.init.zeros_(parameter)  # z says nothing, so that no draw of it matters
+    with torch.inference_mode():
+        condition = network.condition(images, masks)
+        prior, posterior = network.prior(condition), network.posterior(condition, images, masks)
+        squared = network.squared_error(network.decode(condition, prior.mean), images, masks)
+        kl = kl_divergence(posterior, prior).flatten(1).sum(dim=1).mean()
+        for options, variance in (({}, squared.mean(dim=0)), ({"one_variance": True}, squared.mean())):
+            loss, told = notebook3.negative_elbo(network, condition, images, masks, **options)
+            expected = notebook3.log_density(squared, variance).mean() - kl
+            assert told["elbo"].item() == pytest.approx(expected.item(), rel=1e-3)
+            assert loss.item() == pytest.approx(-expected.item() / 432, rel=1e-3)
+            assert told["kl"].item() == pytest.approx(kl.item(), rel=1e-4)
 
 
 @both_constructions

@@ -56,8 +56,8 @@ FILLS = {
     },
     "3_cvae": {
         "fill_by_chance": lambda n: [
-            functools.partial(n.fill_by_chance, network, torch.Generator("cpu"), grain=grain)
-            for network in (n.MissingPart(), n.WholeImage())
+            functools.partial(n.fill_by_chance, make(), torch.Generator("cpu"), grain=grain)
+            for make in (n.MissingPart, n.WholeImage)
             for grain in (False, True)
         ]
     },
@@ -101,7 +101,13 @@ def gpu(monkeypatch):
         monkeypatch.setattr(torch, name, functools.partial(without_generator, getattr(torch, name)))
     if not CUDA:
         monkeypatch.setattr(torch.Tensor, "backward", backward)
-    return FakeTensorMode(allow_non_fake_inputs=True)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    for notebook in NOTEBOOKS:  # the tensors that a notebook keeps on the CPU, and moves where it uses them
+        for function in filter(inspect.isfunction, defined(notebook).values()):
+            for name, x in function.__globals__.items():
+                if type(x) is torch.Tensor:
+                    monkeypatch.setitem(function.__globals__, name, mode.from_tensor(x))
+    return mode
 
 
 @pytest.fixture
