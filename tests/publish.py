@@ -147,9 +147,9 @@ def measured() -> dict[str, str]:
             {rim.sharpness:.2f} with the rim; notebook 1's network {direct.sharpness:.2f}.""",
         "measured 3": f"""Measured on test images with random holes. CRPS, the lower the better: missing part
             {part_cvae.crps:.4f}, whole image {whole_cvae.crps:.4f}; correlated noise added to notebook 2's answer
-            {noise.crps:.4f}. The CVAEs are *trained* on the CRPS, so here are three scores that nobody was trained on
-            for comparison, in the same order. Likelihood of the truth: {part_cvae.loglik:.0f},
-            {whole_cvae.loglik:.0f} and {noise.loglik:.0f} nats an image (of it the CVAEs' loss is a bound). How often
+            {noise.crps:.4f}. The CVAEs are *trained* on the CRPS, so three more scores stand beside it,
+            in the same order. Likelihood of the truth, of which their loss has a bound: {part_cvae.loglik:.0f},
+            {whole_cvae.loglik:.0f} and {noise.loglik:.0f} nats an image. How often
             a critic tells a fill from the photograph: {100 * part_cvae.critic:.0f}, {100 * whole_cvae.critic:.0f} and
             {100 * noise.critic:.0f} %. How often the truth lies within the middle 80 % of the samples:
             {100 * part_cvae.coverage:.0f}, {100 * whole_cvae.coverage:.0f} and {100 * noise.coverage:.0f} %. The whole
