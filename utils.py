@@ -414,22 +414,22 @@ def fill_images(filler: Callable, images: torch.Tensor, masks: torch.Tensor, bat
     return _check_fills(torch.cat(filled), masks)
 
 
-def draw_by_turns(filler: Callable, images: torch.Tensor, masks: torch.Tensor, k: int, seed: int = 7) -> torch.Tensor:
+def draw_by_turns(filler: Callable, images: torch.Tensor, masks: torch.Tensor, k: int) -> torch.Tensor:
     """K composites `(N, K, 3, H, W)` of `uint8` images by `filler(generator, images, masks)`, every other one drawn for
     the mirror image and mirrored back.
     """
-    filler = functools.partial(filler, torch.Generator("cpu").manual_seed(seed))
+    filler = functools.partial(filler, torch.Generator("cpu").manual_seed(7))
     fills, mirrored = [], (images.flip(3), masks.flip(3))
     for i in range(k):
         fills.append(fill_images(filler, *mirrored).flip(3) if i % 2 else fill_images(filler, images, masks))
     return torch.stack(fills, dim=1)
 
 
-def weigh_by_turns(weigh: Callable, images: torch.Tensor, masks: torch.Tensor, seed: int = 7) -> torch.Tensor:
+def weigh_by_turns(weigh: Callable, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """What `weigh(generator, images, masks)`, `(N, K)`, says of `uint8` images and of their mirror images, by turns:
     `(N, 2 K)` on the CPU.
     """
-    found, generator = [], torch.Generator("cpu").manual_seed(seed)
+    found, generator = [], torch.Generator("cpu").manual_seed(7)
     with torch.inference_mode():
         for some, some_masks in zip(images.split(50), masks.split(50), strict=True):
             some, some_masks = some.to(DEVICE) / 255, some_masks.to(DEVICE)
@@ -1194,12 +1194,7 @@ def show_fills(
     show(figure, f"{', '.join(title.splitlines())}. {told} {', '.join(fills)}; last the truth.", save_as)
 
 
-def show_spread(
-    samples: dict[str, torch.Tensor],
-    masks: torch.Tensor,
-    title: str,
-    label: str = "standard deviation (colours 0 to 1)",
-) -> None:
+def show_spread(samples: dict[str, torch.Tensor], masks: torch.Tensor, title: str) -> None:
     """For samples `(N, K, 3, H, W)` of each name two rows, a column a photograph: their mean, and their deviation."""
     spreads = {name: draws.std(dim=1).mean(dim=1) for name, draws in samples.items()}
     most = max(float(spread.max()) for spread in spreads.values())
@@ -1213,7 +1208,7 @@ def show_spread(
                 axis.set(xticks=(), yticks=())
         row[0, 0].set_ylabel(textwrap.fill(f"mean of {name}", 14), fontsize=8)
         row[1, 0].set_ylabel("deviation", fontsize=8)
-    figure.colorbar(shown, ax=axes, shrink=0.6, label=label)
+    figure.colorbar(shown, ax=axes, shrink=0.6, label="standard deviation (colours 0 to 1)")
     figure.suptitle(title, fontsize=10)
     told = f"{len(masks)} photographs, one a column, each with its hole outlined: for {' and '.join(samples)}"
     show(figure, f"{', '.join(title.splitlines())}. {told} the mean of the samples and below it their deviation.")
