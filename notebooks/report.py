@@ -92,7 +92,7 @@ def by_hole(rows: list[dict] | pd.DataFrame) -> pd.DataFrame:
     """Rows of results as a table, a row a filler: PSNR by kind of hole, with its interval, and of
     random holes ssim and sharpness.
     """
-    table = pd.DataFrame(rows).fillna({"trained_on": ""})
+    table = pd.DataFrame(rows).astype({"trained_on": object}).fillna({"trained_on": ""})
     kinds = [f", trained on {kind} holes" if kind else "" for kind in table.trained_on]
     table["filler"] = table.model + kinds
     wide = table.pivot_table(["psnr", "psnr_low", "psnr_high"], "filler", "hole", sort=False)
@@ -140,7 +140,7 @@ def show_grid(rows: dict[str, Tensor], title: str) -> None:
     size = count + 1.4, 1.07 * len(rows) + 0.5
     figure, axes = plt.subplots(len(rows), 1, figsize=size, squeeze=False)
     for axis, (name, row) in zip(axes[:, 0], rows.items(), strict=True):
-        axis.imshow(make_grid(row, nrow=count, padding=1, pad_value=1).movedim(0, -1))
+        axis.imshow(make_grid(row, nrow=count, padding=1, pad_value=1).movedim(0, -1).numpy())
         options = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 9}
         axis.set_ylabel(textwrap.fill(name, 14), **options)
         axis.set(xticks=(), yticks=(), frame_on=False)
@@ -177,7 +177,7 @@ def show_fills(
         side = min(size, int((last - first).max()) + 9)  # a square, moved to lie in the photograph
         top, left = ((first + last + 1 - side) // 2).clamp(0, size - side).tolist()
         for axis, (name, pictures) in zip(row, columns.items(), strict=True):
-            axis.imshow(pictures[i].movedim(0, -1).clamp(0, 1))
+            axis.imshow(pictures[i].movedim(0, -1).clamp(0, 1).numpy())
             outline(axis, masks[i, 0])
             axis.set(xticks=(), yticks=())
             if name != "photograph":

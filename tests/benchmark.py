@@ -33,21 +33,43 @@ SMOKE = "--smoke" in sys.argv
 os.environ["IMAGE_FILL_EFFORT"] = "smoke" if SMOKE else "full"
 ROUNDS = 1 if SMOKE else 5
 MINUTES = (0.01,) if SMOKE else (1, 2, 4, 8)
-direct, autoencoder, cvae = (load_definitions(n) for n in ("1_direct_convolution", "2_autoencoder", "3_cvae"))
+direct, autoencoder, cvae = (
+    load_definitions(n) for n in ("1_direct_convolution", "2_autoencoder", "3_cvae")
+)
 LARGE = {"batch_size": 32, "weight_decay": 0.3, "rate": 3e-3}
 # Of each network: how it is made, its loss, how its notebook trains it, and the loss of the plain loop. That is the
 # same but for the direct convolution: the series computes only the window around the hole, a tutorial the whole image.
 NETWORKS = {
-    "direct convolution": (direct.make_network, direct.window_loss, {"batch_size": 16}, direct.image_loss),
+    "direct convolution": (
+        direct.make_network,
+        direct.window_loss,
+        {"batch_size": 16},
+        direct.image_loss,
+    ),
     "direct convolution, windows in both": (
         direct.make_network,
         direct.window_loss,
         {"batch_size": 16},
         direct.window_loss,
     ),
-    "autoencoder, whole image": (autoencoder.WholeImage, autoencoder.hole_loss, LARGE, autoencoder.hole_loss),
-    "autoencoder, missing part": (autoencoder.MissingPart, autoencoder.part_loss, LARGE, autoencoder.part_loss),
-    "CVAE, whole image": (cvae.WholeImage, cvae.cvae_loss, LARGE | {"batch_size": 64, "rate": 1.5e-3}, cvae.cvae_loss),
+    "autoencoder, whole image": (
+        autoencoder.WholeImage,
+        autoencoder.hole_loss,
+        LARGE,
+        autoencoder.hole_loss,
+    ),
+    "autoencoder, missing part": (
+        autoencoder.MissingPart,
+        autoencoder.part_loss,
+        LARGE,
+        autoencoder.part_loss,
+    ),
+    "CVAE, whole image": (
+        cvae.WholeImage,
+        cvae.cvae_loss,
+        LARGE | {"batch_size": 64, "rate": 1.5e-3},
+        cvae.cvae_loss,
+    ),
     "CVAE, missing part": (
         cvae.MissingPart,
         cvae.cvae_loss,
@@ -126,7 +148,9 @@ def plain_speed(name: str, photos: utils.Photos) -> float:
     """Images a second in an epoch of the plain loop."""
     batch = min(NETWORKS[name][2]["batch_size"], len(photos.train))
     started = time.perf_counter()
-    done = sum(n for _, n in itertools.islice(plain_steps(name, photos), len(photos.train) // batch))
+    done = sum(
+        n for _, n in itertools.islice(plain_steps(name, photos), len(photos.train) // batch)
+    )
     return done / (time.perf_counter() - started)
 
 
@@ -162,7 +186,9 @@ def multiply_adds(name: str) -> float:
     """Multiply-adds of a training step, forward and backward, for one image, in units of 10^9."""
     make_network, loss_fn, *_ = NETWORKS[name]
     with FlopCounterMode(display=False) as counter:
-        loss, _ = loss_fn(make_network(), torch.rand(4, 3, 32, 32), utils.evaluation_masks("random", 4), 1.0)
+        loss, _ = loss_fn(
+            make_network(), torch.rand(4, 3, 32, 32), utils.evaluation_masks("random", 4), 1.0
+        )
         loss.backward()
     return counter.get_total_flops() / 2 / 4 / 1e9
 
@@ -200,14 +226,18 @@ def measure_preparing() -> dict[str, str]:
         chosen = torch.randperm(batch, generator=generator, device=utils.DEVICE)
         flip = torch.rand(batch, 1, 1, 1, generator=generator, device=utils.DEVICE) < 0.5
         drawn = images[chosen] / 255
-        return utils.network_input(torch.where(flip, drawn.flip(3), drawn), utils.random_holes(batch, generator))
+        return utils.network_input(
+            torch.where(flip, drawn.flip(3), drawn), utils.random_holes(batch, generator)
+        )
 
     found = in_turns(
         {
             "step": lambda: batch / series_speed("direct convolution", some),
             "prepare": lambda: seconds_of(prepare, repeats=50),
             "at once": lambda: seconds_of(lambda: utils.random_holes(n, generator)),
-            "one by one": lambda: seconds_of(lambda: [utils.random_holes(1, generator) for _ in range(n)]),
+            "one by one": lambda: seconds_of(
+                lambda: [utils.random_holes(1, generator) for _ in range(n)]
+            ),
             "plainly": lambda: seconds_of(lambda: [cut_one_hole(32, 32) for _ in range(n)]),
         }
     )
@@ -255,7 +285,13 @@ def measure_growth() -> pd.DataFrame:
 
 def run_python(script: str) -> list[str]:
     """The last line that a script prints in a new process, in words."""
-    done = subprocess.run([sys.executable, "-c", script], cwd=utils.ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=utils.ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return done.stdout.splitlines()[-1].split()
 
 
@@ -265,8 +301,12 @@ def measure_evaluation() -> dict[str, str]:
     images, masks = make_photos(n).train, utils.evaluation_masks("random", n)
     fills = torch.where(masks[:, None] > 0, images[:, None] / 255, torch.rand(n, k, 3, 32, 32))
     works = {
-        "scores of one answer, SSIM among them": lambda: utils.score_images(fills[:, 0], images, masks),
-        f"scores of {k} samples, those of the first among them": lambda: utils.score_samples(fills, images, masks),
+        "scores of one answer, SSIM among them": lambda: utils.score_images(
+            fills[:, 0], images, masks
+        ),
+        f"scores of {k} samples, those of the first among them": lambda: utils.score_samples(
+            fills, images, masks
+        ),
         "intervals": lambda: utils.interval(utils.psnr, torch.rand(n).numpy()),
     }
     for name, filler in utils.BASELINES.items():
@@ -279,8 +319,12 @@ START = "import time, torch; a = time.perf_counter(); import utils; utils.load_i
 
 def measure_start() -> dict[str, str]:
     """Importing `utils` and loading the images, in a new process, when both have been done before."""
-    seconds = statistics.median(float(run_python(START)[0]) for _ in range(ROUNDS))  # the first round is not the median
-    return {"importing `utils` and loading the data, beyond the import of torch": f"{seconds:.1f} s"}
+    seconds = statistics.median(
+        float(run_python(START)[0]) for _ in range(ROUNDS)
+    )  # the first round is not the median
+    return {
+        "importing `utils` and loading the data, beyond the import of torch": f"{seconds:.1f} s"
+    }
 
 
 def measure_quality(training: pd.DataFrame) -> pd.DataFrame:
@@ -292,7 +336,9 @@ def measure_quality(training: pd.DataFrame) -> pd.DataFrame:
         for minutes in MINUTES:
             epochs = int(60 * minutes * training.loc[name, "series, images/s"] / len(photos.train))
             log = train_quietly(name, photos, max(1, epochs))
-            reached = f"{log.psnr[log.validation.idxmin()]:.2f} ({log.seconds.iloc[-1] / 60:.1f} min)"
+            reached = (
+                f"{log.psnr[log.validation.idxmin()]:.2f} ({log.seconds.iloc[-1] / 60:.1f} min)"
+            )
             rows[f"{name}, series"][f"{minutes} min"] = reached
         rows[f"{name}, plain loop"] = plain_curve(name, photos)
     return pd.DataFrame(rows).T
@@ -301,7 +347,9 @@ def measure_quality(training: pd.DataFrame) -> pd.DataFrame:
 def plain_curve(name: str, photos: utils.Photos) -> dict[str, str]:
     """Validation PSNR in dB of the plain loop after each of the minutes; validating does not count."""
     images = photos.validation.to(utils.DEVICE) / 255
-    masks = utils.random_holes(len(images), torch.Generator("cpu").manual_seed(2026)).to(utils.DEVICE)
+    masks = utils.random_holes(len(images), torch.Generator("cpu").manual_seed(2026)).to(
+        utils.DEVICE
+    )
     found, spent, started = {}, 0.0, time.perf_counter()
     for network, _ in plain_steps(name, photos):
         passed = spent + time.perf_counter() - started
@@ -318,13 +366,22 @@ def plain_curve(name: str, photos: utils.Photos) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------------------- telling
 def describe_machine() -> str:
     """Device, processor, threads, versions and precision."""
-    name = torch.cuda.get_device_name() if utils.DEVICE.type == "cuda" else platform.processor() or platform.machine()
+    name = (
+        torch.cuda.get_device_name()
+        if utils.DEVICE.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
     with contextlib.suppress(OSError, IndexError):  # Linux says more than its architecture
         if utils.DEVICE.type == "cpu":
             name = Path("/proc/cpuinfo").read_text().split("model name\t: ")[1].splitlines()[0]
     precision = str(utils.get_precision(utils.DEVICE)).removeprefix("torch.")
-    limits = [f"{product_speed(n, n, n):,.0f} with {n} x {n}" for n in ((256,) if SMOKE else (1024, 2048, 4096))]
-    limits.append(f"{product_speed(n := 256 if SMOKE else 2048, n, n, torch.float32):,.0f} in float32")
+    limits = [
+        f"{product_speed(n, n, n):,.0f} with {n} x {n}"
+        for n in ((256,) if SMOKE else (1024, 2048, 4096))
+    ]
+    limits.append(
+        f"{product_speed(n := 256 if SMOKE else 2048, n, n, torch.float32):,.0f} in float32"
+    )
     return (
         f"{name}, {torch.get_num_threads()} threads, {utils.DEVICE.type} in {precision}; {platform.system()}, Python "
         f"{platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}. Its matrix "
@@ -336,7 +393,9 @@ def tell_number(x: float | str, share: bool) -> str:
     """A number with as many digits as it needs, a share in percent."""
     if isinstance(x, str):
         return x
-    return f"{x:.0%}" if share else f"{x:,.0f}" if x >= 100 else f"{x:.1f}" if x >= 1 else f"{x:.2g}"
+    return (
+        f"{x:.0%}" if share else f"{x:,.0f}" if x >= 100 else f"{x:.1f}" if x >= 1 else f"{x:.2g}"
+    )
 
 
 def as_markdown(table: pd.DataFrame | dict[str, str]) -> str:
@@ -345,7 +404,9 @@ def as_markdown(table: pd.DataFrame | dict[str, str]) -> str:
         table = pd.DataFrame({"": table})
     lines = [["", *table.columns], ["---"] * (1 + len(table.columns))]
     for name, figures in table.iterrows():
-        lines.append([name, *(tell_number(x, column.startswith("of ")) for column, x in figures.items())])
+        lines.append(
+            [name, *(tell_number(x, column.startswith("of ")) for column, x in figures.items())]
+        )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -365,7 +426,10 @@ def main() -> None:
     tell("Everything but the network", as_markdown(measure_preparing()))
     tell("Growth, autoencoder, whole image", as_markdown(measure_growth()))
     tell("Evaluation and start", as_markdown(measure_evaluation() | measure_start()))
-    tell("Validation PSNR in dB on random holes after so many minutes", as_markdown(measure_quality(training)))
+    tell(
+        "Validation PSNR in dB on random holes after so many minutes",
+        as_markdown(measure_quality(training)),
+    )
     print(f"Written to {path}.")
 
 

@@ -1,15 +1,15 @@
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 # Before `utils` is imported, here or in a kernel: tests need no network and write no tracked file.
-os.environ |= {"IMAGE_FILL_DATA": "photos", "IMAGE_FILL_EFFORT": "smoke", "IMAGE_FILL_OUTPUT": "build/test"}
+os.environ |= {"IMAGE_FILL_DATA": "photos", "IMAGE_FILL_EFFORT": "smoke"}
+os.environ |= {"IMAGE_FILL_OUTPUT": "build/test", "NO_PROXY": "localhost,127.0.0.1"}
+os.environ.pop("MPLBACKEND", None)  # kernels choose their own
 
 import matplotlib
 import pytest
@@ -18,11 +18,7 @@ matplotlib.use("agg")
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = "chromium", "chromium-browser", "google-chrome", "chrome", "msedge"
-PATIENCE = 600  # seconds without anything new to be seen: a slow machine needs minutes for JupyterLab's first start
-SETTINGS = {
-    "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page, wherever it is scrolled to
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-}
+PATIENCE = 600  # seconds: a slow machine needs minutes for JupyterLab's first start
 
 
 @pytest.fixture(scope="session")
@@ -33,54 +29,50 @@ def photos():
     return utils.load_images("photos")
 
 
-class Server(NamedTuple):
-    """A running JupyterLab: its address, the token that lets one in, and the folder that it serves."""
-
-    address: str
-    token: str
-    folder: Path
-
-
 @pytest.fixture(scope="session")
 def jupyter_server(tmp_path_factory):
-    """JupyterLab on a copy of the repository, which it may write to, started there as the README says."""
+    """JupyterLab on a copy of the repository: its address with a token to fill in, and its folder."""
     copy = tmp_path_factory.mktemp("repository")
     for name in ("notebooks", "readme_image", "data"):
-        ignored = shutil.ignore_patterns(".ipynb_checkpoints", "cifar-10*")
+        ignored = shutil.ignore_patterns(".ipynb_checkpoints", "cifar-10*", "__pycache__")
         shutil.copytree(ROOT / name, copy / name, ignore=ignored)
     shutil.copy(ROOT / "utils.py", copy)
-    told = re.search(r"^\.venv/bin/jupyter lab\b([^#\n]*)", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
-    env = dict(os.environ)
-    for folder in ("config", "data", "runtime"):  # nothing of the reader's own settings, nothing left in them
-        env[f"JUPYTER_{folder.upper()}_DIR"] = str(copy / "jupyter" / folder)
-    for name, settings in SETTINGS.items():
-        place = copy / f"jupyter/config/lab/user-settings/@jupyterlab/{name}.jupyterlab-settings"
+    env = os.environ | {f"JUPYTER_{x}_DIR": str(copy / x) for x in ("CONFIG", "DATA", "RUNTIME")}
+    settings = copy / "CONFIG/lab/user-settings/@jupyterlab"
+    windowing = {"windowingMode": "none"}  # all cells are in the page, wherever it is scrolled to
+    news = {"fetchNews": "false", "checkForUpdates": False}
+    for name, chosen in (
+        ("notebook-extension/tracker", windowing),
+        ("apputils-extension/notification", news),
+    ):
+        place = settings / f"{name}.jupyterlab-settings"
         place.parent.mkdir(parents=True)
-        place.write_text(json.dumps(settings), encoding="utf-8")
-    command = [sys.executable, "-m", "jupyterlab", *told[1].split(), "--no-browser", "--port=0", "--allow-root"]
+        place.write_text(json.dumps(chosen), encoding="utf-8")
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--allow-root"]
     command += ["--ServerApp.port_retries=0", "--IdentityProvider.token=reader"]
-    path = copy / "lab.log"
-    with path.open("w") as log, subprocess.Popen(command, env=env, cwd=copy, stdout=log, stderr=log) as server:
-        try:
-            found, waited = None, time.monotonic()
-            while not found:
-                time.sleep(0.1)
-                text = path.read_text(encoding="utf-8", errors="replace")
-                found = re.search(r"http://(?:localhost|127\.0\.0\.1):(\d+)/lab", text)
-                assert found or (server.poll() is None and time.monotonic() - waited < PATIENCE), text
-            yield Server(f"http://127.0.0.1:{found[1]}", "reader", copy)
-        finally:
-            server.terminate()
+    log, started = (copy / "lab.log").open("w"), time.monotonic()
+    server = subprocess.Popen(command, env=env, cwd=copy, stdout=log, stderr=log)
+    try:
+        while not (found := list((copy / "RUNTIME").glob("jpserver-*.json"))):
+            waited = time.monotonic() - started
+            assert server.poll() is None and waited < PATIENCE, (copy / "lab.log").read_text()
+            time.sleep(0.1)
+        port = json.loads(found[0].read_text())["port"]
+        yield f"http://127.0.0.1:{port}/lab/tree/notebooks/{{}}?reset&token=reader", copy
+    finally:
+        server.terminate()
+        server.wait()
+        log.close()
 
 
 @pytest.fixture(scope="session")
 def browser():
     """A Chromium, driven by Playwright; without one the test is skipped."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright, which drives the browser, is missing")
+    sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         installed = next(filter(None, map(shutil.which, BROWSERS)), None)
         if not (installed or os.path.exists(playwright.chromium.executable_path)):
-            pytest.skip(f"there is no browser: none of {', '.join(BROWSERS)}, and not Playwright's own")
+            pytest.skip(f"there is no browser: none of {', '.join(BROWSERS)}")
         opened = playwright.chromium.launch(executable_path=installed, timeout=1000 * PATIENCE)
         yield opened
         opened.close()
@@ -88,21 +80,20 @@ def browser():
 
 @pytest.fixture
 def open_notebook(jupyter_server, browser):
-    """A function that opens a notebook of the served copy in JupyterLab and gives its page, the kernel being ready."""
+    """A function that opens a notebook of the copy in JupyterLab: its page, the kernel being ready."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(1000 * PATIENCE)
 
     def open_it(name):
-        page.goto(f"{jupyter_server.address}/lab/tree/notebooks/{name}?reset&token={jupyter_server.token}")
+        page.goto(jupyter_server[0].format(name))
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-        page.get_by_text(
-            re.compile(r"^Python 3 .*\| Idle$")
-        ).wait_for()  # the round mark seems idle before there is one
+        page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left").get_by_text(
+            "| Idle"
+        ).first.wait_for()
         return page
 
     yield open_it
-    kernels = f"{jupyter_server.address}/api/kernels"
-    allowed = {"Authorization": f"token {jupyter_server.token}"}
-    for kernel in page.request.get(kernels, headers=allowed).json():  # each would keep its memory
-        page.request.delete(f"{kernels}/{kernel['id']}", headers=allowed)
+    page.get_by_role("menuitem", name="Kernel").first.click()
+    page.get_by_role("menuitem", name="Shut Down All Kernels").click()  # each would keep its memory
+    page.locator(".jp-Dialog .jp-mod-accept").click()
     page.close()

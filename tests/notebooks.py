@@ -31,6 +31,11 @@ def load_definitions(name: str) -> SimpleNamespace:
             imports = ast.Import | ast.ImportFrom | ast.Try
             parsed.body = [node for node in parsed.body if isinstance(node, imports)]
         file = f"<{name}, code cell {i + 1}>"
-        linecache.cache[file] = (len(cell.source), None, cell.source.splitlines(keepends=True), file)
+        linecache.cache[file] = (
+            len(cell.source),
+            None,
+            cell.source.splitlines(keepends=True),
+            file,
+        )
         exec(compile(parsed, file, "exec"), namespace)
     return SimpleNamespace(**namespace)

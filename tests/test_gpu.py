@@ -42,16 +42,23 @@ LOSSES = {
     },
     "3_cvae": {
         "told_loss": lambda n: [(n.told_loss, n.Coin())],
-        "coin_loss": lambda n: [(n.coin_loss, n.Coin()), (functools.partial(n.coin_loss, sigma=3), n.Coin())],
+        "coin_loss": lambda n: [
+            (n.coin_loss, n.Coin()),
+            (functools.partial(n.coin_loss, sigma=3), n.Coin()),
+        ],
         "cvae_loss": lambda n: [(n.cvae_loss, n.MissingPart()), (n.cvae_loss, n.WholeImage())],
         "part_loss": lambda n: [(n.part_loss, n.MissingPart())],
     },
 }
 FILLS = {
-    "1_direct_convolution": {"fill_with": lambda n: [functools.partial(n.fill_with, n.make_network())]},
+    "1_direct_convolution": {
+        "fill_with": lambda n: [functools.partial(n.fill_with, n.make_network())]
+    },
     "2_autoencoder": {
         "fill_whole": lambda n: [functools.partial(n.fill_whole, n.WholeImage())],
-        "fill_part": lambda n: [functools.partial(n.fill_part, n.MissingPart(side)) for side in (12, 16)],
+        "fill_part": lambda n: [
+            functools.partial(n.fill_part, n.MissingPart(side)) for side in (12, 16)
+        ],
         "fill_twice": lambda n: [functools.partial(n.fill_twice, n.fill_part, n.MissingPart(16))],
     },
     "3_cvae": {
@@ -62,8 +69,12 @@ FILLS = {
         ]
     },
 }
-each_loss = pytest.mark.parametrize(("notebook", "loss"), [(n, loss) for n in LOSSES for loss in LOSSES[n]])
-each_fill = pytest.mark.parametrize(("notebook", "fill"), [(n, fill) for n in FILLS for fill in FILLS[n]])
+each_loss = pytest.mark.parametrize(
+    ("notebook", "loss"), [(n, loss) for n in LOSSES for loss in LOSSES[n]]
+)
+each_fill = pytest.mark.parametrize(
+    ("notebook", "fill"), [(n, fill) for n in FILLS for fill in FILLS[n]]
+)
 
 
 class Generator:
@@ -102,7 +113,9 @@ def gpu(monkeypatch):
     if not CUDA:
         monkeypatch.setattr(torch.Tensor, "backward", backward)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    for notebook in NOTEBOOKS:  # the tensors that a notebook keeps on the CPU, and moves where it uses them
+    for (
+        notebook
+    ) in NOTEBOOKS:  # the tensors that a notebook keeps on the CPU, and moves where it uses them
         for function in filter(inspect.isfunction, defined(notebook).values()):
             for name, x in function.__globals__.items():
                 if type(x) is torch.Tensor:
@@ -118,7 +131,9 @@ def count_steps(gpu, photos, monkeypatch):
         done, step = [], torch.optim.AdamW.step
         small = utils.Photos("small", *(split[: 4 * steps] for split in photos[1:4]))
         with monkeypatch.context() as patch:
-            patch.setattr(utils, "float", lambda value: 0.5, raising=False)  # a validation may read: there are few
+            patch.setattr(
+                utils, "float", lambda value: 0.5, raising=False
+            )  # a validation may read: there are few
             patch.setattr(torch.optim.AdamW, "step", lambda *args: step(*args) or done.append(1))
             with gpu, pytest.raises(READ):
                 utils.train(network, loss_fn, small, utils.random_holes, epochs=1, batch_size=4)
@@ -128,7 +143,11 @@ def count_steps(gpu, photos, monkeypatch):
 
 
 def defined(notebook: str) -> dict:
-    return {name: x for name, x in vars(NOTEBOOKS[notebook]).items() if getattr(x, "__module__", "") == "__main__"}
+    return {
+        name: x
+        for name, x in vars(NOTEBOOKS[notebook]).items()
+        if getattr(x, "__module__", "") == "__main__"
+    }
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
@@ -139,12 +158,27 @@ def test_everything_that_a_notebook_defines_is_tried(notebook):
         ("fill", FILLS, lambda name: name.startswith("fill_")),
     ):
         named, there = table.get(notebook, {}), {name for name in defined(notebook) if fits(name)}
-        assert not there - set(named), f"tests/test_gpu.py does not try this {what}: add it to its table"
-        assert not set(named) - set(defined(notebook)), f"tests/test_gpu.py tries a {what} that is not defined"
+        assert not there - set(named), (
+            f"tests/test_gpu.py does not try this {what}: add it to its table"
+        )
+        assert not set(named) - set(defined(notebook)), (
+            f"tests/test_gpu.py tries a {what} that is not defined"
+        )
     networks = [network for make in LOSSES.get(notebook, {}).values() for _, network in make(n)]
-    tried = {base for network in networks for module in network.modules() for base in type(module).__mro__}
-    kinds = {name: x for name, x in defined(notebook).items() if isinstance(x, type) and issubclass(x, nn.Module)}
-    assert not [name for name, kind in kinds.items() if kind not in tried], "tests/test_gpu.py tries no such network"
+    tried = {
+        base
+        for network in networks
+        for module in network.modules()
+        for base in type(module).__mro__
+    }
+    kinds = {
+        name: x
+        for name, x in defined(notebook).items()
+        if isinstance(x, type) and issubclass(x, nn.Module)
+    }
+    assert not [name for name, kind in kinds.items() if kind not in tried], (
+        "tests/test_gpu.py tries no such network"
+    )
 
 
 @each_loss
@@ -152,7 +186,9 @@ def test_a_whole_step_is_on_the_gpu_and_waits_for_no_value(notebook, loss, count
     for loss_fn, network in LOSSES[notebook][loss](NOTEBOOKS[notebook]):
         dtypes = set()
         convs = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-        convs[0].register_forward_hook(lambda *args, dtypes=dtypes: dtypes.add((args[2].device.type, args[2].dtype)))
+        convs[0].register_forward_hook(
+            lambda *args, dtypes=dtypes: dtypes.add((args[2].device.type, args[2].dtype))
+        )
         assert count_steps(loss_fn, network) == 1
         assert dtypes == {("cuda", torch.bfloat16)}
         assert {p.grad.device.type for p in network.parameters() if p.grad is not None} == {"cuda"}
@@ -204,7 +240,9 @@ def test_a_tensor_on_the_cpu_is_found_out(of, count_steps):
 def test_a_fill_is_on_the_gpu_and_waits_for_no_value(notebook, fill, photos, gpu, monkeypatch):
     """The heat equation is solved on the CPU by design, so a stand-in solves it here."""
     monkeypatch.setattr(utils, "fill_heat", lambda images, masks: torch.zeros_like(images))
-    monkeypatch.setattr(utils, "_check_fills", lambda filled, masks: filled)  # it reads what is back on the CPU
+    monkeypatch.setattr(
+        utils, "_check_fills", lambda filled, masks: filled
+    )  # it reads what is back on the CPU
     for filler in FILLS[notebook][fill](NOTEBOOKS[notebook]):
         with gpu:
             filled = fill_some(filler, photos)
@@ -216,7 +254,9 @@ def fill_some(filler, photos) -> torch.Tensor:
     for part in getattr(filler, "args", []):
         if isinstance(part, nn.Module):
             part.to(utils.DEVICE)
-    return utils.fill_images(filler, photos.test[:4], utils.evaluation_masks("random", 4), batch_size=2)
+    return utils.fill_images(
+        filler, photos.test[:4], utils.evaluation_masks("random", 4), batch_size=2
+    )
 
 
 def test_a_fill_that_reads_a_value_or_leaves_the_gpu_is_found_out(photos, gpu):
@@ -243,10 +283,16 @@ def test_mean_colour_is_computed_on_the_gpu(photos, gpu, monkeypatch):
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_the_source_of_what_a_notebook_defines_can_be_read(notebook):
     functions = [x for x in defined(notebook).values() if inspect.isfunction(x)]
-    functions += [x.forward for x in defined(notebook).values() if isinstance(x, type) and "forward" in vars(x)]
+    functions += [
+        x.forward
+        for x in defined(notebook).values()
+        if isinstance(x, type) and "forward" in vars(x)
+    ]
     assert functions or notebook not in LOSSES
     for function in functions:
-        assert inspect.getsource(function).lstrip().startswith(("def ", "@", f"{function.__name__} ="))
+        assert (
+            inspect.getsource(function).lstrip().startswith(("def ", "@", f"{function.__name__} ="))
+        )
 
 
 # ----------------------------------------------------------------------------------------------- which device is chosen
@@ -264,7 +310,9 @@ def machine(monkeypatch):
     return pretend
 
 
-@pytest.mark.parametrize(("card", "mps", "kind"), [(None, False, "cpu"), (None, True, "mps"), ((8, 0), False, "cuda")])
+@pytest.mark.parametrize(
+    ("card", "mps", "kind"), [(None, False, "cpu"), (None, True, "mps"), ((8, 0), False, "cuda")]
+)
 def test_unset_is_the_fastest_device_and_any_that_is_here_can_be_chosen(machine, card, mps, kind):
     machine(card, mps=mps)
     assert utils.choose_device("") == (torch.device(kind), "")
@@ -275,7 +323,10 @@ def test_unset_is_the_fastest_device_and_any_that_is_here_can_be_chosen(machine,
 @pytest.mark.parametrize("name", ["gpu", "cuda", "cuda:1", "mps", "meta", "0", "cpu,cuda"])
 def test_a_device_that_is_unknown_or_not_here_is_refused_with_what_is_here(machine, name):
     machine()
-    with pytest.raises(ValueError, match=f"IMAGE_FILL_DEVICE is '{name}'; of cuda, mps and cpu, this machine has cpu"):
+    with pytest.raises(
+        ValueError,
+        match=f"IMAGE_FILL_DEVICE is '{name}'; of cuda, mps and cpu, this machine has cpu",
+    ):
         utils.choose_device(name)
 
 
@@ -298,7 +349,9 @@ def test_a_card_for_which_pytorch_has_no_code_is_named_and_left(machine, card, b
     machine(card, built)
     device, remark = utils.choose_device("")
     assert (device.type == "cuda") is usable
-    assert ("Some Card" in remark and f"sm_{card[0]}{card[1]}" in remark and built[0] in remark) is not usable
+    assert (
+        "Some Card" in remark and f"sm_{card[0]}{card[1]}" in remark and built[0] in remark
+    ) is not usable
     assert "\n" not in remark
     if not usable:
         with pytest.raises(ValueError, match=r"this machine has cpu.*Some Card"):
@@ -334,7 +387,11 @@ real_gpu = pytest.mark.skipif(not CUDA, reason="no CUDA device")
 def test_a_real_gpu_trains(notebook, loss, photos):
     small = utils.Photos("small", *(split[:16] for split in photos[1:4]))
     for loss_fn, network in LOSSES[notebook][loss](NOTEBOOKS[notebook]):
-        assert utils.train(network, loss_fn, small, utils.random_holes, epochs=1).validation.notna().all()
+        assert (
+            utils.train(network, loss_fn, small, utils.random_holes, epochs=1)
+            .validation.notna()
+            .all()
+        )
         assert {p.device.type for p in network.parameters()} == {"cuda"}
 
 
@@ -349,5 +406,7 @@ def test_a_real_gpu_fills(notebook, fill, photos):
 def test_a_real_gpu_refuses_holes_of_another_shape(photos):
     with pytest.raises(ValueError, match="holes of another shape"):
         utils.fill_images(
-            lambda i, m: utils.put_back(i[..., :12, :12], i, m), photos.test[:2], utils.evaluation_masks("center", 2)
+            lambda i, m: utils.put_back(i[..., :12, :12], i, m),
+            photos.test[:2],
+            utils.evaluation_masks("center", 2),
         )

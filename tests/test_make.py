@@ -11,7 +11,9 @@ import pytest
 import publish
 import utils
 
-pytestmark = pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="there is no make here")
+pytestmark = pytest.mark.skipif(
+    os.name == "nt" or not shutil.which("make"), reason="there is no make here"
+)
 
 
 @pytest.fixture
@@ -25,7 +27,11 @@ def copy(tmp_path):
 
 
 def make(folder, *arguments, **variables):
-    env = {name: text for name, text in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "VIRTUAL_ENV"))}
+    env = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("MAKE", "MFLAGS", "VIRTUAL_ENV"))
+    }
     command = ["make", *arguments]
     return subprocess.run(command, cwd=folder, env=env | variables, capture_output=True, text=True)
 
@@ -57,7 +63,9 @@ def test_the_environment_is_made_anew_where_it_cannot_work(copy):
 
     moved = copy.rename(copy.with_name("moved"))
     assert make(moved, python, ".venv/ready").returncode == 0
-    pip = subprocess.run([moved / ".venv/bin/pip", "--version"], capture_output=True, text=True, check=True)
+    pip = subprocess.run(
+        [moved / ".venv/bin/pip", "--version"], capture_output=True, text=True, check=True
+    )
     assert str(moved) in pip.stdout
     assert "up to date" in make(moved, python, ".venv/ready").stdout
 

@@ -32,7 +32,10 @@ def draw_noise(generator, images, masks):
     return torch.rand(images.shape, generator=generator).to(images)
 
 
-FILLERS, SAMPLERS = {"heat diffusion": utils.fill_heat, "square only": refuse}, {"noise": draw_noise}
+FILLERS, SAMPLERS = (
+    {"heat diffusion": utils.fill_heat, "square only": refuse},
+    {"noise": draw_noise},
+)
 
 
 def ask(photos, **asked):
@@ -42,7 +45,9 @@ def ask(photos, **asked):
 
 def pixels(address: str, scale: int) -> np.ndarray:
     """The colours `(H, W, 3)` of a picture in which each pixel is a block; AssertionError where it is not."""
-    picture = np.array(Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,")))))
+    picture = np.array(
+        Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,"))))
+    )
     small = picture[scale // 2 :: scale, scale // 2 :: scale]
     assert (small.repeat(scale, 0).repeat(scale, 1) == picture).all()
     return small
@@ -77,12 +82,16 @@ def test_a_stroke_is_added_to_the_hole_and_makes_any_shape():
     assert both[0, 0, 10:20].all()
 
 
-@pytest.mark.parametrize(("stroke", "hidden"), [([[-3, 0.5], [0.1, 0.5]], 4), ([[1.1, 1.1], [9, 9]], 0)])
+@pytest.mark.parametrize(
+    ("stroke", "hidden"), [([[-3, 0.5], [0.1, 0.5]], 4), ([[1.1, 1.1], [9, 9]], 0)]
+)
 def test_what_is_painted_beside_the_photograph_hides_nothing(stroke, hidden):
     assert (utils.paint(ALL_KNOWN, stroke, 1) == 0).sum() == hidden
 
 
-@pytest.mark.parametrize(("point", "corner"), [([0.5, 0.5], (10, 10)), ([0, 1.2], (20, 0)), ([0.99, 0], (0, 20))])
+@pytest.mark.parametrize(
+    ("point", "corner"), [([0.5, 0.5], (10, 10)), ([0, 1.2], (20, 0)), ([0.99, 0], (0, 20))]
+)
 def test_a_square_is_whole_and_the_only_hole(point, corner):
     before = utils.paint(ALL_KNOWN, STROKE, 5)
     mask = utils.paint(before, [[0.1, 0.1], point], 12)
@@ -114,7 +123,8 @@ def test_a_filler_that_breaks_does_not_stop_the_others(photos):
 
 
 @pytest.mark.parametrize(
-    ("strokes", "words"), [([], "Paint a hole"), ([[[[0, y / 8], [1, y / 8]], 8] for y in range(9)], "clear")]
+    ("strokes", "words"),
+    [([], "Paint a hole"), ([[[[0, y / 8], [1, y / 8]], 8] for y in range(9)], "clear")],
 )
 def test_without_a_hole_and_without_known_pixels_it_says_what_to_do(photos, strokes, words):
     fills, _, mask, refused = ask(photos, strokes=strokes)
@@ -132,7 +142,9 @@ def test_another_sample_is_another_fill_and_the_same_number_the_same_one(photos)
 
 def test_a_photo_of_ones_own_is_read_as_every_photo_is(photos, tmp_path):
     path = tmp_path / "own.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 4), dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 4), dtype=np.uint8)).save(
+        path
+    )
     fills, image, _, _ = ask(photos, photo=base64.b64encode(path.read_bytes()).decode())
     assert torch.equal(image, utils.read_photo(path))
     assert torch.equal(fills["heat diffusion"][..., 0, 0], image[..., 0, 0] / 255)
@@ -179,7 +191,12 @@ def test_one_output_holds_the_page_and_the_still_picture(play):
     assert all(name in alt for name in ("heat diffusion", "square only", "noise, sample 1"))
     assert not played.printed
     assert played.page.shown["samples"]
-    assert list(played.page.shown["fills"]) == ["heat diffusion", "square only", "noise, sample 1", "photograph"]
+    assert list(played.page.shown["fills"]) == [
+        "heat diffusion",
+        "square only",
+        "noise, sample 1",
+        "photograph",
+    ]
     assert not play().page.shown["samples"]
 
 
@@ -192,7 +209,12 @@ def test_the_page_answers_what_is_asked(play, photos):
     filled = pixels(page.shown["fills"]["heat diffusion"], 5)
     assert (filled[known] == truth[known]).all()
     assert (filled[~known] != truth[~known]).any(axis=1).mean() > 0.9
-    assert list(page.shown["fills"]) == ["heat diffusion", "square only", "noise, sample 1", "photograph"]
+    assert list(page.shown["fills"]) == [
+        "heat diffusion",
+        "square only",
+        "noise, sample 1",
+        "photograph",
+    ]
     assert "12x12" in page.shown["fills"]["square only"]
     page.asked = page.asked | {"sample": 2}
     assert "noise, sample 2" in page.shown["fills"]
@@ -268,7 +290,9 @@ class Reader:
 
 def test_a_reader_plays(open_notebook, jupyter_server, photos, tmp_path):
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL.strip())], metadata=kernel)
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(CELL.strip())], metadata=kernel
+    )
     nbformat.write(notebook, jupyter_server.folder / "notebooks" / "play.ipynb")
     page = open_notebook("play.ipynb")
     reader, truth = Reader(page), photos.test[0].movedim(0, -1).numpy()
@@ -287,7 +311,10 @@ def test_a_reader_plays(open_notebook, jupyter_server, photos, tmp_path):
     assert reader.canvas.evaluate(look) == [136, 136, 136, 255]
     page.mouse.up()
     assert "12x12" in reader.wait_for("square only", picture=False).inner_text()
-    filled, known = reader.see("heat diffusion"), utils.paint(ALL_KNOWN, STROKE, 3)[0, 0].numpy() == 1
+    filled, known = (
+        reader.see("heat diffusion"),
+        utils.paint(ALL_KNOWN, STROKE, 3)[0, 0].numpy() == 1,
+    )
     assert (filled[known] == truth[known]).all()
     assert (filled[~known] != truth[~known]).any(axis=1).mean() > 0.9
     page.screenshot(path=tmp_path / "2.png")
@@ -326,5 +353,7 @@ def test_a_reader_plays(open_notebook, jupyter_server, photos, tmp_path):
     # Back to a test image, by its number; JupyterLab's own 5, which makes a heading of a cell, is not heard.
     page.get_by_label("image").first.select_text()
     page.keyboard.press("5")
-    reader.wait_until(lambda: (reader.see("photograph") == photos.test[5].movedim(0, -1).numpy()).all())
+    reader.wait_until(
+        lambda: (reader.see("photograph") == photos.test[5].movedim(0, -1).numpy()).all()
+    )
     assert not page.locator(".jp-MarkdownCell").count()

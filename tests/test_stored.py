@@ -1,19 +1,22 @@
-"""Trainings are stored and taken: the same weights and log, never those of another network, loss, epochs or data."""
+"""Trainings are stored and taken: the same weights and log, never those of another network."""
 
 import functools
-import linecache
-import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import save_file
 
+import judge
+import runs
 import utils
 from notebooks import load_definitions
 
 SOURCE = '''
+import torch, utils
+from torch import nn
+
 RATE = 0.1
 
 def scale(x):
@@ -32,89 +35,68 @@ class Network(nn.Module):
         return self.sign * scale(self.layer(x)) + self.offset
 
 def loss_fn(network, images, masks, progress):
-    """Another docstring."""
     error = network(utils.network_input(images, masks)).float() - images  # a comment
     return error.square().mean(), {"mae": error.abs().mean()}
 '''
 
 
-def define(source: str = SOURCE) -> SimpleNamespace:
-    """What a notebook's cell with this source defines."""
-    name = f"cell {hash(source)}"
-    linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
-    namespace = {"__name__": "__main__", "nn": nn, "utils": utils}
-    exec(compile(source, name, "exec"), namespace)
-    return SimpleNamespace(**namespace)
-
-
 @pytest.fixture
 def train(tmp_path, monkeypatch):
-    """Train the network of a source, or take it, with data/networks below a temporary folder."""
+    """Train the network of a source, or take it; what is stored lies in a temporary `data/`."""
     monkeypatch.setattr(utils, "OUTPUT", tmp_path)
-    monkeypatch.setattr(utils, "ROOT", tmp_path)  # as for `make notebooks`: "full" writes what git tracks
     monkeypatch.setattr(utils, "DATA", tmp_path / "data")
-    images = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    shape, generator = (24, 3, 32, 32), torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     photos = utils.Photos("noise", images[:16], images[16:20], images[20:], "cat")
 
-    def run(
-        effort: str,
-        source: str = SOURCE,
-        photos=photos,
-        epochs: int = 2,
-        bias: bool = True,
-        offset: float = 0,
-        **options,
-    ):
+    def run(effort, source=SOURCE, photos=photos, holes=utils.random_holes, epochs=2, **options):
         monkeypatch.setenv("IMAGE_FILL_EFFORT", effort)
-        cell = define(source)
+        exec(source, namespace := {"__name__": "__main__"})
         torch.manual_seed(0)
-        network = cell.Network(bias, offset)
-        options = {"name": "tiny", "batch_size": 8} | options
-        return network, utils.train(network, cell.loss_fn, photos, utils.random_holes, epochs, **options)
+        made = {key: options.pop(key) for key in ("bias", "offset") if key in options}
+        network = namespace["Network"](**made)
+        training = "tiny", network, namespace["loss_fn"], photos, holes, epochs
+        log = utils.train(*training, **{"batch_size": 8} | options)
+        if effort == "full":  # as publishing does
+            folder = tmp_path / "data" / "networks"
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in utils.run_folder(photos).glob("networks/*"):
+                path.replace(folder / path.name)
+        return network, log
 
     run.photos = photos
     return run
 
 
-def weights(network: nn.Module) -> torch.Tensor:
+def weights(network: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten().cpu() for p in network.parameters()])
 
 
-def test_a_stored_training_gives_back_its_weights_and_its_log(train, capsys):
+def test_a_stored_training_gives_back_its_weights_and_log_in_half_precision(train, capsys):
     trained, log = train("full")
-    capsys.readouterr()
-    taken, taken_log = train("stored")
-    assert torch.equal(weights(taken), weights(trained))
-    assert taken_log.equals(log)
-    (line,) = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"tiny: taken from the stored run \(2 epochs in \d+\.\d minutes, .*, noise\)\.", line)
-
-
-def test_what_is_stored_is_what_is_scored(train):
-    trained, _ = train("full")
-    assert torch.equal(weights(trained), weights(trained).half().float())
-
-
-def test_comments_and_docstrings_are_no_other_definition(train):
-    trained, _ = train("full")
-    source = SOURCE.replace("A docstring.", "Another one.").replace("# a comment", "# yet another")
-    assert torch.equal(weights(train("stored", source)[0]), weights(trained))
+    assert torch.equal(weights(trained), weights(trained).half().float()), "as it is scored"
+    renamed = SOURCE.replace("error", "miss").replace("A docstring", "Another").replace("# a", "#")
+    for source in (SOURCE, renamed):
+        taken, taken_log = train("stored", source)
+        assert torch.equal(weights(taken), weights(trained))
+        assert taken_log.equals(log)
+        assert "tiny: taken from the stored run (2 epochs in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"source": SOURCE.replace("RATE = 0.1", "RATE = 0.2")}, "definition"),  # what a function that it calls reads
-        ({"source": SOURCE.replace("error.square()", "error.abs()")}, "definition"),
-        ({"source": SOURCE.replace("padding=1", "padding=1, padding_mode='reflect'")}, "definition"),
-        ({"source": SOURCE.replace("* scale(", "* 2 * scale(")}, "definition"),
-        ({"source": SOURCE.replace("sign = 1", "sign = -1")}, "definition"),
-        ({"bias": False}, "definition"),
-        ({"offset": 0.5}, "definition"),  # no layer tells it
+        ({"source": SOURCE.replace("RATE = 0.1", "RATE = 0.2")}, "network, loss or holes"),
+        ({"source": SOURCE.replace("error.square()", "error.abs()")}, "network, loss or holes"),
         (
-            {"source": SOURCE.replace("padding=1, bias=bias)", "padding=1, bias=bias).requires_grad_(False)")},
-            "definition",
+            {"source": SOURCE.replace("g=1", "g=1, padding_mode='reflect'")},
+            "network, loss or holes",
         ),
+        ({"source": SOURCE.replace("sign = 1", "sign = -1")}, "network, loss or holes"),
+        ({"source": SOURCE.replace("=bias)", "=bias).requires_grad_(False)")}, "network, loss or"),
+        ({"bias": False}, "network, loss or holes"),
+        ({"offset": 0.5}, "network, loss or holes"),
+        ({"holes": utils.center_holes}, "network, loss or holes"),
         ({"epochs": 3}, "settings"),
         ({"rate": 0.5}, "settings"),
         ({"seed": 1}, "settings"),
@@ -122,195 +104,140 @@ def test_comments_and_docstrings_are_no_other_definition(train):
 )
 def test_another_network_loss_or_length_is_never_taken(train, change, told):
     train("full")
-    with pytest.raises(ValueError, match=rf"'tiny' is of another {told}.*IMAGE_FILL_EFFORT=quick or full"):
+    with pytest.raises(ValueError, match=f"'tiny' was stored with another {told}.*quick or full"):
         train("stored", **change)
 
 
-def test_a_network_of_another_class_is_never_taken_but_one_of_other_photographs_is(train):
+def test_at_update_what_fits_is_taken_and_the_rest_trained(train, capsys):
+    train("full")
+    other = train.photos._replace(train=train.photos.train.flip(3))
+    for options, trains in (({}, False), ({"epochs": 3}, True), ({"photos": other}, True)):
+        capsys.readouterr()
+        train("update", **options)
+        assert ("It is trained now." in capsys.readouterr().out) is trains
+
+
+def test_cars_are_not_taken_for_another_class_but_other_photographs_may_be_of_any(train):
     trained, _ = train("full")
-    with pytest.raises(ValueError, match="class \\(now dog, then cat\\)"):
+    with pytest.raises(ValueError, match="another class: now dog, then cat"):
         train("stored", photos=train.photos._replace(class_name="dog"))
-    for other in ({"class_name": ""}, {"train": train.photos.train.flip(3)}):
-        assert torch.equal(weights(train("stored", photos=train.photos._replace(**other))[0]), weights(trained))
+    other = train.photos._replace(train=train.photos.train.flip(3), class_name="")
+    assert torch.equal(weights(train("stored", photos=other)[0]), weights(trained))
 
 
-@pytest.mark.parametrize("fault", ["missing", "truncated", "pointer", "empty", "foreign", "other keys"])
-def test_a_broken_file_is_named_and_nothing_of_it_is_used(train, tmp_path, fault):
+@pytest.mark.parametrize("fault", ["missing", "cut", "pointer", "empty", "foreign"])
+def test_a_damaged_file_is_named(train, tmp_path, fault):
     train("full")
     path = tmp_path / "data" / "networks" / "tiny.safetensors"
-    content = path.read_bytes()
-    if fault == "missing":
-        path.unlink()
-    elif fault == "foreign":
-        utils.save_file({"weight": torch.zeros(3)}, path)
-    elif fault == "other keys":
-        about, _ = utils.load_stored("tiny")
-        utils.save_file({"weight": torch.zeros(3)}, path, {"about": utils.json.dumps(about)})
+    if fault == "foreign":
+        save_file({"weight": torch.zeros(3)}, path)
     else:
         pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
-        path.write_bytes({"truncated": content[:-50], "pointer": pointer, "empty": b""}[fault])
-    with pytest.raises(ValueError, match=r"tiny") as error:
+        path.write_bytes({"cut": path.read_bytes()[:-50], "pointer": pointer}.get(fault, b""))
+    if fault == "missing":
+        path.unlink()
+    with pytest.raises(ValueError, match=r"tiny\.safetensors is missing or damaged.*git checkout"):
         train("stored")
-    assert "tiny.safetensors" in str(error.value)
-    assert "git checkout" in str(error.value)
 
 
-def test_of_a_short_training_only_the_log_is_stored_and_its_network_refuses(train):
-    _, log = train("full", weights=False)
-    network, taken = train("stored", weights=False)
-    assert taken.equals(log)
-    for part in (network, network.layer):
-        with pytest.raises(utils.NotStored, match="IMAGE_FILL_EFFORT"):
-            part(torch.zeros(1, 4, 32, 32))
-
-
-def test_a_training_without_a_name_is_done_at_any_effort(train):
-    network, log = train("stored", name=None)
-    assert log.epoch.iloc[-1] == 2
-    assert not torch.equal(weights(network), weights(network).half().float())
-
-
-def test_make_notebooks_trains_only_what_has_changed(train, capsys):
-    for options, trains in (
-        ({}, True),
-        ({}, False),
-        ({"photos": train.photos._replace(train=train.photos.train.flip(3))}, True),
-        ({}, True),
-        ({"source": SOURCE.replace("# a comment", "")}, False),
-        ({"epochs": 3}, True),
-    ):
-        capsys.readouterr()
-        train("full", **options)
-        told = capsys.readouterr().out
-        assert ("epoch   1 of" in told) is trains
-        assert ("taken from the stored run" in told) is not trains
-        assert ("It is trained now." in told) is trains
-
-
-def test_a_readers_own_training_at_full_effort_is_done(train, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(utils, "OUTPUT", tmp_path / "build")
-    for _ in range(2):
-        train("full")
-        assert "epoch   1 of" in capsys.readouterr().out
-
-
-def test_a_quick_training_is_never_taken_for_the_stored_one_of_make_notebooks(train, capsys):
-    train("quick", epochs=10)
-    capsys.readouterr()
-    train("full", epochs=10)
-    assert "epoch   1 of" in capsys.readouterr().out
-
-
-def test_what_a_validation_draws_changes_no_training(train):
-    extra = "    torch.randn(3 if network.training else {})\n    error = network("
-    sources = [SOURCE.replace("    error = network(", "    import torch\n" + extra.format(n)) for n in (1, 1000)]
-    first, second = (train("full", source, epochs=3)[0] for source in sources)
-    assert torch.equal(weights(first), weights(second))
-
-
-def test_validations_see_the_same_noise(train):
-    noisy = SOURCE.replace("return error.square().mean()", "return error.square().mean() * 0 + torch.rand(1).sum()")
-    _, log = train("full", noisy.replace("    error =", "    import torch\n    error ="), epochs=3)
-    assert log.validation.nunique() == 1
-    assert log.training[1:].nunique() == 3
-
-
-def test_what_was_computed_from_networks_that_are_not_stored_is_recalled(train, capsys):
-    x = torch.rand(2, 4, 32, 32)
+def test_with_the_log_alone_a_network_refuses_and_what_it_computed_is_recalled(train, capsys):
+    x, one = torch.rand(2, 4, 32, 32), torch.ones(1)
     trained, _ = train("full", weights=False)
-    one = torch.ones(1)
-    computed = utils.compute_or_recall("answers", train.photos, lambda: {"z": one, "answer": trained(x).detach()})
+    computed = {"z": one, "answer": trained(x).detach()}
+    assert runs.compute_or_recall("answers", train.photos, lambda: computed) is computed
+    (path,) = utils.OUTPUT.rglob("answers.safetensors")
+    path.rename(utils.DATA / "networks" / path.name)
     network, _ = train("stored", weights=False)
-    recalled = utils.compute_or_recall("answers", train.photos, lambda: {"answer": network(x)})
+    with pytest.raises(utils.NotStored, match="IMAGE_FILL_EFFORT"):
+        network.layer(x)
+    ask = functools.partial(runs.compute_or_recall, "answers", compute=lambda: {"a": network(x)})
+    recalled = ask(train.photos)
     assert torch.equal(recalled["answer"], computed["answer"])
     assert list(recalled) == ["z", "answer"], "in the order in which they were computed"
-    assert "answers: as the stored run computed it." in capsys.readouterr().out
-    other = train.photos._replace(test=train.photos.test.flip(3))
-    capsys.readouterr()
-    assert utils.compute_or_recall("answers", other, lambda: {"answer": network(x)}) is None
-    assert "answers" in capsys.readouterr().out
+    assert ask(train.photos._replace(test=train.photos.test.flip(3))) is None
+    assert "answers is left out" in capsys.readouterr().out
 
 
-def test_less_than_one_epoch_is_refused(train):
-    with pytest.raises(ValueError, match="epochs is 0"):
-        train("full", epochs=0)
-
-
-def test_the_stored_networks_are_small():
-    files = list((utils.DATA / "networks").glob("*.safetensors"))
-    assert files
-    assert sum(path.stat().st_size for path in files) <= 30e6
-
-
-def test_every_stored_training_is_of_full_effort_on_one_data_set():
-    told = [utils.load_stored(path.stem)[0] for path in (utils.DATA / "networks").glob("*.safetensors")]
-    trainings = [about for about in told if "log" in about]
-    assert {about["effort"] for about in trainings} == {"full"}
-    assert len({about["data"] for about in trainings}) == 1
-    few_photographs = ("1_one_hole_each", "1_new_holes")
-    assert len({about["images"] for about in trainings if about["name"] not in few_photographs}) == 1
-    assert np.isfinite([about["log"]["validation"][-1] for about in trainings]).all()
-
-
-def test_a_later_training_starts_from_ones_own_run_or_else_from_the_stored_networks(train, tmp_path, monkeypatch):
+def test_a_later_training_starts_from_ones_own_run_or_the_stored_one(train, monkeypatch):
     trained, _ = train("full")
-    shipped = utils.load_start("tiny", train.photos)
-    assert torch.equal(shipped["layer.weight"], trained.layer.weight.cpu())
-    monkeypatch.setattr(utils, "OUTPUT", tmp_path / "build")
-    own, _ = train("full", seed=1)
-    assert torch.equal(utils.load_start("tiny", train.photos)["layer.weight"], own.layer.weight.cpu())
-    other = train.photos._replace(train=train.photos.train.flip(3))
-    assert torch.equal(utils.load_start("tiny", other)["layer.weight"], trained.layer.weight.cpu())
-    with pytest.raises(ValueError, match="of the class cat, the photographs are dogs"):
-        utils.load_start("tiny", other._replace(class_name="dog"))
+    assert torch.equal(
+        runs.load_start("tiny", train.photos)["layer.weight"], trained.layer.weight.cpu()
+    )
+    own, _ = train("quick", epochs=30)
+    found = runs.load_start("tiny", train.photos)["layer.weight"]
+    assert torch.equal(found, own.layer.weight.cpu())
+    with pytest.raises(ValueError, match="of the class 'cat': run notebook"):
+        runs.load_start("tiny", train.photos._replace(class_name="dog"))
 
 
-def load_network(definitions: SimpleNamespace, make, name: str) -> nn.Module:
+def test_the_probe_leaves_chance_alone_and_threads_do_not_matter():
+    definitions = load_definitions("3_cvae")
+    network, count = definitions.MissingPart(), torch.get_num_threads()
+    found, state = [], torch.get_rng_state()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(utils.probe(network, definitions.cvae_loss, utils.random_holes))
+    torch.set_num_threads(count)
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        utils.write_whole(path, fail)
+    assert path.read_text() == "old"
+
+
+# ------------------------------------------------------------------------------- the stored run
+FILES = sorted((utils.DATA / "networks").glob("*.safetensors"))
+
+
+def test_the_stored_trainings_are_of_one_run_and_small():
+    told = [about for about in (utils.load(path)[0] for path in FILES) if "log" in about]
+    assert {about["effort"] for about in told} <= {"full", "update"}
+    assert len({about["data"] for about in told}) == 1
+    assert all(np.isfinite(about["probe"]).all() for about in told)
+    assert sum(path.stat().st_size for path in FILES) <= 32e6
+
+
+def load_network(make, name: str) -> torch.nn.Module:
     network = make()
-    network.load_state_dict(utils.load_stored(name)[1])
+    network.load_state_dict(utils.load(utils.DATA / "networks" / f"{name}.safetensors")[1])
     return network.to(utils.DEVICE).eval()
 
 
-def shown(notebook: str) -> tuple[dict, torch.Tensor, torch.Tensor]:
-    """What a stored notebook kept, the photographs that it shows, and their random holes."""
-    kept = dict(np.load(utils.ROOT / "data" / f"{notebook}.npz"))
+def shown(notebook: str) -> SimpleNamespace:
+    """The photographs that a stored notebook shows, their random holes, and what it kept."""
+    kept = dict(np.load(utils.DATA / f"{notebook}.npz"))
     masks = utils.evaluation_masks("random", int(kept["count"]))[kept["which"]]
-    return kept, torch.from_numpy(kept["photographs"]), masks
+    images = torch.from_numpy(kept["photographs"])
+    return SimpleNamespace(images=images, masks=masks, kept=kept, which=kept["which"])
 
 
-def assert_comes_back(mse: np.ndarray, kept: dict, key: str) -> None:
-    expected = kept[key][kept["which"]] if len(kept[key]) == kept["count"] else kept[key]
-    assert utils.psnr(mse) == pytest.approx(utils.psnr(expected), abs=0.01)
-
-
-def test_notebook_1_gives_its_numbers_back_on_the_photographs_that_it_shows():
-    kept, images, masks = shown("1_direct_convolution")
-    direct = load_definitions("1_direct_convolution")
-    network = load_network(direct, direct.make_network, "1_random")
-    filled = utils.fill_images(functools.partial(direct.fill_with, network), images, masks)
-    assert_comes_back(utils.score_images(filled, images, masks).mse, kept, "mse_random")
-
-
-def test_notebook_2_gives_its_numbers_back_on_the_photographs_that_it_shows():
-    kept, images, masks = shown("2_autoencoder")
-    notebook2 = load_definitions("2_autoencoder")
-    makes = {"missing part": notebook2.MissingPart, "whole image": notebook2.WholeImage}
-    makes["missing part with rim"] = functools.partial(notebook2.MissingPart, 16)
-    best = str(kept["best"])
-    network = load_network(notebook2, makes[best], f"2_{best.replace(' ', '_')}")
-    fill = notebook2.fill_whole if best == "whole image" else notebook2.fill_part
-    filled = utils.fill_images(functools.partial(notebook2.fill_twice, fill, network), images, masks)
-    scores = utils.score_images(filled, images, masks)
-    assert_comes_back(scores.mse, kept, "mse_random")
-    assert scores.mae.mean() == pytest.approx(kept["mae_random"][kept["which"]].mean(), abs=5e-4)
+def test_notebooks_1_and_2_give_their_numbers_back():
+    first, second = shown("1_direct_convolution"), shown("2_autoencoder")
+    n1, n2 = load_definitions("1_direct_convolution"), load_definitions("2_autoencoder")
+    direct = functools.partial(n1.fill_with, load_network(n1.make_network, "1_random"))
+    rim = load_network(functools.partial(n2.MissingPart, 16), "2_missing_part_with_rim")
+    twice = functools.partial(n2.fill_twice, n2.fill_part, rim)
+    for run, filler in ((first, direct), (second, twice)):
+        filled = utils.fill_images(filler, run.images, run.masks)
+        found = utils.psnr(utils.score_images(filled, run.images, run.masks).mse)
+        assert found == pytest.approx(utils.psnr(run.kept["mse_random"][run.which]), abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["missing part", "whole image"])
-def test_notebook_3_gives_its_numbers_back_on_the_photographs_that_it_shows(name):
-    kept, images, masks = shown("3_cvae")
-    notebook3 = load_definitions("3_cvae")
-    network = load_network(notebook3, notebook3.CONSTRUCTIONS[name], f"3_{name.replace(' ', '_')}")
-    scores = utils.score_samples(notebook3.draw_fills(network, images, masks), images, masks)
-    assert_comes_back(scores.mse_mean, kept, f"mse_mean {name}")
-    for score in ("crps", "crps_4x4", "energy", "diversity", "coverage"):
-        assert scores[score].mean() == pytest.approx(kept[f"{score} {name}"].mean(), abs=1e-3), score
+def test_notebook_3_gives_its_numbers_back(name):
+    run, n3 = shown("3_cvae"), load_definitions("3_cvae")
+    network = load_network(n3.CONSTRUCTIONS[name], f"3_{name.replace(' ', '_')}")
+    samples = n3.draw_fills(network, run.images, run.masks)
+    scores = judge.score_samples(samples, run.images, run.masks)
+    for score in ("crps", "crps_4x4", "energy", "diversity", "coverage", "mse_mean"):
+        assert scores[score].mean() == pytest.approx(run.kept[f"{score} {name}"].mean(), abs=1e-3)

@@ -1,0 +1,87 @@
+"""What a notebook takes from an earlier run: results, arrays, weights, computed tensors."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+import report
+import utils
+
+NOTEBOOKS = "1_direct_convolution", "2_autoencoder", "3_cvae"
+
+
+def recall(notebook: str, photos: utils.Photos) -> dict[str, np.ndarray] | None:
+    """What a notebook kept in this run, at "stored" and "update" also in the stored one; None, and
+    a line, if it has not been run on these images. ValueError for a damaged file.
+    """
+    path = utils.find(f"{notebook}.npz", photos)
+    if path.exists():
+        try:
+            with np.load(path) as file:
+                kept = dict(file)
+        except Exception as error:  # each kind of damage raises another one
+            remedy = "run its notebook again, or `git checkout data` if it lies there"
+            raise ValueError(f"{path} is damaged ({error}): {remedy}.") from error
+        if kept["made_with"][-1] == utils.fingerprint(*photos[1:4]):
+            return kept
+    effort = utils.get_effort()
+    print(f"{notebook} is left out: it has not been run on {photos.name} at effort {effort!r}.")
+    return None
+
+
+def read_results(photos: utils.Photos) -> pd.DataFrame:
+    """The rows of all notebooks' results on these images, in this run or else in the stored one."""
+    tables = [pd.DataFrame(columns=report.COLUMNS)]
+    options = {"dtype": {"images": str, "trained_on": object}}
+    for number, notebook in enumerate(NOTEBOOKS, start=1):
+        own = utils.run_folder(photos) / f"{notebook}.csv"
+        if own.exists():
+            tables.append(pd.read_csv(own, **options))
+        elif utils.get_effort() in ("stored", "update"):
+            stored = pd.read_csv(utils.DATA / "results.csv", **options)
+            fits = stored.images == utils.fingerprint(*photos[1:4])
+            tables.append(stored[fits & (stored.notebook == number)])
+    return pd.concat(tables).infer_objects()
+
+
+def load_start(name: str, photos: utils.Photos) -> dict[str, Tensor]:
+    """The weights from which a later training starts: those of this run, or else the stored ones;
+    ValueError where these are of another class.
+    """
+    path = utils.find(f"networks/{name}.safetensors", photos)
+    if not path.exists():
+        path = utils.DATA / "networks" / path.name
+        print(f"{name}: the training starts from the stored weights.")
+    about, weights = utils.load(path)
+    if photos.class_name not in ("", about.get("class")):
+        told = f"The stored training {name} is of the class {about.get('class')!r}"
+        remedy = f"run notebook {name[0]} on {photos.class_name!r} first, at this effort"
+        raise ValueError(f"{told}: {remedy}.")
+    return weights
+
+
+def compute_or_recall(
+    name: str, photos: utils.Photos, compute: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor] | None:
+    """The tensors that `compute()` returns, which are stored. At "stored", and where it needs a
+    network of which only the log is stored, what the stored run computed for the same photographs;
+    None, and a line, without that.
+    """
+    images, kept = utils.fingerprint(*photos[1:4]), None
+    if utils.get_effort() in ("stored", "update"):
+        about, tensors = utils.load(utils.DATA / "networks" / f"{name}.safetensors")
+        if about["images"] == images:
+            kept = {key: tensors[key] for key in about.get("names", tensors)}  # in their order
+    if kept is None or utils.get_effort() != "stored":
+        try:
+            tensors = compute()
+            utils.store(name, photos, {"images": images, "names": list(tensors)}, tensors)
+            return tensors
+        except utils.NotStored as error:
+            if kept is None:
+                print(f"{name} is left out. {error}")
+                return None
+    print(f"{name}: as the stored run computed it.")
+    return kept
