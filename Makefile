@@ -35,8 +35,8 @@ benchmark: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check --exclude '*.ipynb' .
-	$(BIN)/ruff format --check --line-length 120 notebooks/*.ipynb
+	$(BIN)/ruff format --check utils.py notebooks/*.py
+	$(BIN)/ruff format --check --line-length 120 notebooks/*.ipynb tests
 
 # An environment works where it was made: that of a repository that was moved names a Python that is no longer there.
 WORKS := $(BIN)/pip --version >/dev/null 2>&1

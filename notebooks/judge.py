@@ -1,5 +1,4 @@
-"""Judging many answers for one hole: draws, scores, the critic, and noise as a rival (notebook 3).
-
+"""Judging many answers for one hole (notebook 3): draws, scores, the critic, noise as a rival.
 Samples are composites `(N, K, 3, H, W)` in [0, 1] of N `uint8` images.
 """
 
@@ -33,8 +32,8 @@ def draw_by_turns(filler: Callable, images: Tensor, masks: Tensor, k: int) -> Te
 
 
 def weigh_by_turns(weigh: Callable, images: Tensor, masks: Tensor) -> Tensor:
-    """What `weigh(generator, images, masks)`, `(N, K)`, says of images and of their mirror images,
-    by turns: `(N, 2 K)` on the CPU.
+    """What `weigh(generator, images, masks)` says, `(N, K)`, of images and by turns of their mirror
+    images: `(N, 2 K)` on the CPU.
     """
     found, generator = [], torch.Generator("cpu").manual_seed(7)
     with torch.inference_mode():
@@ -126,12 +125,11 @@ def critic(filled: Tensor, images: Tensor, masks: Tensor) -> np.ndarray:
     truth, parts = images / 255, utils.cut_windows(filled, masks, 12)
     filled = utils.put_back(parts, truth, masks).mul(255).round() / 255
     windows = [utils.cut_windows(x, masks, 12, margin=4) for x in (truth, filled)]
-    windows = torch.stack(windows, dim=1).to(utils.DEVICE)
-    right = torch.zeros(len(images), 2)
+    windows, right = torch.stack(windows, dim=1).to(utils.DEVICE), torch.zeros(len(images), 2)
     sign = torch.tensor([1.0, -1.0], device=utils.DEVICE)  # an answer above 0: a fill
     with torch.random.fork_rng(devices=()):  # all chance is the CPU's, and the caller's goes on
-        chance = torch.default_generator.manual_seed(0)
-        folds = torch.randperm(len(images), generator=chance) % 5
+        torch.default_generator.manual_seed(0)
+        folds = torch.randperm(len(images)) % 5
         for asked in folds == torch.arange(5)[:, None]:
             network = train_critic(windows[~asked], sign)
             answers = network.eval()(windows[asked].flatten(0, 1)).view(-1, 2)

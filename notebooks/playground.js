@@ -1,8 +1,7 @@
-// The playground's page. What it asks for is the model's `asked`: { number: of an image, photo: base 64, or "",
-// hole: 32 * 32 characters, 1 where it is, sample: its number }. What comes back is `shown`: { count: of the images,
-// samples: whether there are any, photo: address of a picture, fills: { name: address of a picture, or words } }.
-
-const SIZE = 32, SCALE = 12;
+// The playground's page. It asks for `asked`: { number: of an image, photo: base 64, or "", hole: 32 * 32 characters, 1
+// where it is, sample: its number }, and is shown `shown`: { count: of the images, samples: whether there are any,
+// photo: address of a picture, fills: { name: address of a picture, or words } }.
+const SIZE = 32;
 
 function add(parent, tag, properties, style = "") {
   const element = Object.assign(document.createElement(tag), properties);
@@ -26,7 +25,6 @@ export default { render({ model, el }) {
   const row = "display: flex; flex-wrap: wrap; gap: 8px 24px; align-items: center; margin: 8px 0";
   el.dataset.lmSuppressShortcuts = true; // keys that are typed here are not JupyterLab's
   el.style.color = "var(--jp-content-font-color1, inherit)"; // JupyterLab's dark themes leave a page's text black
-
   const sources = add(el, "div", {}, row);
   const numbered = { type: "number", min: 0, max: count - 1, value: model.get("asked").number, required: true };
   const number = add(add(sources, "label", { textContent: `image, 0 to ${count - 1}: ` }), "input", numbered);
@@ -45,47 +43,51 @@ export default { render({ model, el }) {
       trouble.textContent = `${file.files[0].name} cannot be read as an image. Choose another one: JPEG, PNG, WebP.`;
     }
   };
-
   const tools = add(el, "div", {}, row);
   const brush = add(add(tools, "label", { textContent: "brush: " }), "select");
   for (const width of [1, 3, 5, 8]) add(brush, "option", { value: width, textContent: `${width} pixels` });
   add(brush, "option", { value: 12, textContent: "square of 12x12 pixels" });
   brush.value = 3;
-  const clear = () => { hole.fill(0); draw(); send(); };
+  const clear = () => { mask.clearRect(0, 0, SIZE, SIZE); draw(); send(); };
   add(tools, "button", { textContent: "clear", onclick: clear });
   const another = () => ask({ sample: model.get("asked").sample + 1 });
   if (samples) add(tools, "button", { textContent: "another sample", onclick: another });
-
+  const mask = Object.assign(document.createElement("canvas"), { width: SIZE, height: SIZE }).getContext("2d");
+  const read = () => [...mask.getImageData(0, 0, SIZE, SIZE).data].filter((_, i) => i % 4 === 3).map((x) => +(x > 0));
+  const send = () => ask({ hole: read().join("") });
+  [...model.get("asked").hole].forEach((x, i) => x === "1" && mask.fillRect(i % SIZE, Math.floor(i / SIZE), 1, 1));
   const looks = "display: block; width: 384px; max-width: 100%; cursor: crosshair; touch-action: none";
-  const properties = { width: SIZE * SCALE, height: SIZE * SCALE, role: "img", ariaLabel: "Paint a hole here." };
-  const canvas = add(el, "canvas", properties, looks);
-  const pen = canvas.getContext("2d"), picture = new Image(), hole = [...model.get("asked").hole].map(Number);
-  const send = () => ask({ hole: hole.join("") });
-  const hidden = (x, y) => x >= 0 && y >= 0 && x < SIZE && y < SIZE && hole[y * SIZE + x];
+  const properties = { width: 384, height: 384, role: "img", ariaLabel: "Paint a hole here." };
+  const canvas = add(el, "canvas", properties, looks), pen = canvas.getContext("2d"), picture = new Image();
+  pen.scale(384 / SIZE, 384 / SIZE); // from here on one pixel of the photograph is 1
   const draw = () => {
+    const hole = read(), edge = new Path2D();
+    const hidden = (x, y) => x >= 0 && y >= 0 && x < SIZE && y < SIZE && hole[y * SIZE + x];
     pen.imageSmoothingEnabled = false;
-    pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    pen.drawImage(picture, 0, 0, SIZE, SIZE);
     for (let y = 0; y < SIZE; y++) for (let x = 0; x < SIZE; x++) if (hidden(x, y)) {
-      const edge = !(hidden(x - 1, y) && hidden(x + 1, y) && hidden(x, y - 1) && hidden(x, y + 1));
-      pen.fillStyle = edge ? "white" : (x + y) % 2 ? "#777" : "#999";
-      pen.fillRect(x * SCALE, y * SCALE, SCALE, SCALE);
-      if (edge) pen.strokeRect(x * SCALE + 0.5, y * SCALE + 0.5, SCALE - 1, SCALE - 1);
+      pen.fillStyle = (x + y) % 2 ? "#777" : "#999";
+      pen.fillRect(x, y, 1, 1);
+      for (const [i, j] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) if (!hidden(x + i, y + j)) {
+        const [left, top] = [x + Math.max(i, 0), y + Math.max(j, 0)];
+        edge.moveTo(left, top);
+        edge.lineTo(left + Math.abs(j), top + Math.abs(i));
+      }
+    }
+    for (const [colour, width] of [["black", 0.4], ["white", 0.2]]) {
+      Object.assign(pen, { strokeStyle: colour, lineWidth: width }).stroke(edge);
     }
   };
-  const stamp = (x, y, width) => { // a square around a point in pixels; of 12x12 there is one alone, all inside
+  const stamp = (x, y, width) => { // a square around a point; of 12x12 there is one alone, inside the photograph
     const place = (at) => width === 12 ? Math.max(0, Math.min(SIZE - 12, Math.round(at - 6))) : Math.round(at - width / 2);
-    if (width === 12) hole.fill(0);
-    for (let i = place(y); i < place(y) + width; i++)
-      for (let j = place(x); j < place(x) + width; j++) if (i >= 0 && j >= 0 && i < SIZE && j < SIZE) hole[i * SIZE + j] = 1;
+    if (width === 12) mask.clearRect(0, 0, SIZE, SIZE);
+    mask.fillRect(place(x), place(y), width, width);
   };
   let last = null;
   const move = (event) => {
-    const [x, y] = [event.offsetX, event.offsetY].map((at) => (at / canvas.clientWidth) * SIZE);
-    const steps = last ? Math.ceil(2 * Math.hypot(x - last[0], y - last[1])) + 1 : 1;
-    for (let i = 1; i <= steps; i++) {
-      const [a, b] = last || [x, y];
-      stamp(a + ((x - a) * i) / steps, b + ((y - b) * i) / steps, Number(brush.value));
-    }
+    const [x, y] = [event.offsetX, event.offsetY].map((at) => (at / canvas.clientWidth) * SIZE), [a, b] = last || [x, y];
+    const steps = 1 + Math.ceil(2 * Math.hypot(x - a, y - b));
+    for (let i = 1; i <= steps; i++) stamp(a + ((x - a) * i) / steps, b + ((y - b) * i) / steps, Number(brush.value));
     last = [x, y];
     draw();
   };
@@ -93,7 +95,6 @@ export default { render({ model, el }) {
   canvas.onpointermove = (event) => last && move(event);
   canvas.onlostpointercapture = () => { last = null; send(); };
   picture.onload = draw;
-
   const below = add(el, "div", {}, "display: flex; flex-wrap: wrap; gap: 16px; margin: 12px 0");
   const show = () => {
     const { photo, fills } = model.get("shown");

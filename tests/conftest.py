@@ -31,31 +31,24 @@ def photos():
 
 @pytest.fixture(scope="session")
 def jupyter_server(tmp_path_factory):
-    """JupyterLab on a copy of the repository: its address with a token to fill in, and its folder."""
+    """JupyterLab on a copy of the repository: its address for a notebook, and its folder."""
     copy = tmp_path_factory.mktemp("repository")
     for name in ("notebooks", "readme_image", "data"):
         ignored = shutil.ignore_patterns(".ipynb_checkpoints", "cifar-10*", "__pycache__")
         shutil.copytree(ROOT / name, copy / name, ignore=ignored)
     shutil.copy(ROOT / "utils.py", copy)
     env = os.environ | {f"JUPYTER_{x}_DIR": str(copy / x) for x in ("CONFIG", "DATA", "RUNTIME")}
-    settings = copy / "CONFIG/lab/user-settings/@jupyterlab"
-    windowing = {"windowingMode": "none"}  # all cells are in the page, wherever it is scrolled to
-    news = {"fetchNews": "false", "checkForUpdates": False}
-    for name, chosen in (
-        ("notebook-extension/tracker", windowing),
-        ("apputils-extension/notification", news),
-    ):
-        place = settings / f"{name}.jupyterlab-settings"
-        place.parent.mkdir(parents=True)
-        place.write_text(json.dumps(chosen), encoding="utf-8")
+    place = copy / "CONFIG/lab/user-settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
+    place.parent.mkdir(parents=True)
+    place.write_text('{"windowingMode": "none"}')  # all cells are in the page, wherever it is scrolled to
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--allow-root"]
     command += ["--ServerApp.port_retries=0", "--IdentityProvider.token=reader"]
     log, started = (copy / "lab.log").open("w"), time.monotonic()
     server = subprocess.Popen(command, env=env, cwd=copy, stdout=log, stderr=log)
     try:
         while not (found := list((copy / "RUNTIME").glob("jpserver-*.json"))):
-            waited = time.monotonic() - started
-            assert server.poll() is None and waited < PATIENCE, (copy / "lab.log").read_text()
+            assert server.poll() is None, (copy / "lab.log").read_text()
+            assert time.monotonic() - started < PATIENCE
             time.sleep(0.1)
         port = json.loads(found[0].read_text())["port"]
         yield f"http://127.0.0.1:{port}/lab/tree/notebooks/{{}}?reset&token=reader", copy
@@ -80,16 +73,14 @@ def browser():
 
 @pytest.fixture
 def open_notebook(jupyter_server, browser):
-    """A function that opens a notebook of the copy in JupyterLab: its page, the kernel being ready."""
+    """A function that opens a notebook in JupyterLab: its page, the kernel being ready."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(1000 * PATIENCE)
 
     def open_it(name):
         page.goto(jupyter_server[0].format(name))
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-        page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left").get_by_text(
-            "| Idle"
-        ).first.wait_for()
+        page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left").get_by_text("| Idle").first.wait_for()
         return page
 
     yield open_it

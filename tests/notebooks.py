@@ -1,41 +1,33 @@
-"""Where tests get notebooks, and the networks and losses that they define, so that no network exists twice."""
+"""Where tests get notebooks, and the networks and losses that they define: none exists twice."""
 
 import ast
-import linecache
-from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import torch
 
 import publish
 
-PATHS = publish.NOTEBOOKS
-FOLDER = PATHS[0].parent
 
-
-def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+def code_cells(path) -> list[nbformat.NotebookNode]:
     """The code cells of a notebook, in order."""
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
 def load_definitions(name: str) -> SimpleNamespace:
-    """What a notebook's first cell imports and its cells tagged `define` define, of the module `__main__` as in a
-    kernel, with its source where `inspect` looks for it.
-    """
+    """What a notebook's first cell imports and its cells tagged `define` define, as in a kernel."""
     namespace = {"__name__": "__main__"}
-    for i, cell in enumerate(code_cells(FOLDER / f"{name}.ipynb")):
-        if i and "define" not in cell.metadata.get("tags", []):
-            continue
-        parsed = ast.parse(cell.source)
-        if not i:
-            imports = ast.Import | ast.ImportFrom | ast.Try
-            parsed.body = [node for node in parsed.body if isinstance(node, imports)]
-        file = f"<{name}, code cell {i + 1}>"
-        linecache.cache[file] = (
-            len(cell.source),
-            None,
-            cell.source.splitlines(keepends=True),
-            file,
-        )
-        exec(compile(parsed, file, "exec"), namespace)
+    for i, cell in enumerate(code_cells(publish.ROOT / "notebooks" / f"{name}.ipynb")):
+        if i == 0:
+            imports = ast.parse(cell.source)
+            kinds = ast.Import | ast.ImportFrom
+            imports.body = [node for node in imports.body if isinstance(node, kinds)]
+            exec(compile(imports, name, "exec"), namespace)
+        elif "define" in cell.metadata.get("tags", []):
+            exec(cell.source, namespace)
     return SimpleNamespace(**namespace)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    """A generator of the CPU with a fixed seed."""
+    return torch.Generator().manual_seed(seed)

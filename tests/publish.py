@@ -1,10 +1,9 @@
-"""What `make notebooks` does last: `python tests/publish.py FOLDER` puts the notebooks executed there,
+"""What `make notebooks` does last: `python tests/publish.py FOLDER` puts notebooks executed there,
 and what that run made, into the places that git tracks, and the results into the README.
 """
 
 import shutil
 import sys
-import textwrap
 from pathlib import Path
 
 import nbformat
@@ -29,8 +28,8 @@ def is_live(output: nbformat.NotebookNode) -> bool:
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Of the metadata only the kernel and the cells' tags; what a cell printed as one output."""
-    kernel = {"kernelspec": notebook.metadata.get("kernelspec", {})}
-    notebook.metadata = kernel | {"language_info": {"name": "python"}}
+    kept = {key: notebook.metadata[key] for key in {"kernelspec"} & set(notebook.metadata)}
+    notebook.metadata = kept | {"language_info": {"name": "python"}}
     for cell in notebook.cells:
         tags, outputs = cell.metadata.get("tags"), []
         cell.metadata = {"tags": tags} if tags else {}
@@ -48,56 +47,28 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def results_table(table: pd.DataFrame) -> str:
-    """One row a filler and training, in Markdown: PSNR in dB with its 95 % interval by kind of hole,
-    and scores of random holes.
-    """
-    names = {name for name in table.dataset}
-    rows = [
-        f"Hole PSNR in dB on the test images of {', '.join(names)}, by kind of hole, with 95 % "
-        "intervals over images; other scores are of random holes.",
-        "",
-        f"| {' | '.join(HEADS)} |",
-        f"|{' --- |' * len(HEADS)}",
-    ]
+    """A row for each filler and training, in Markdown: hole PSNR with its interval, and scores of random holes."""
+    data = ", ".join(table.dataset.unique())
+    caption = f"Hole PSNR in dB on the test images of {data}, by kind of hole, with 95 % intervals over images;"
+    caption += " other scores are of random holes."
+    rows = [caption, "", f"| {' | '.join(HEADS)} |", f"|{' --- |' * len(HEADS)}"]
     for (model, trained_on), some in table.groupby(["model", "trained_on"], sort=False):
-        some, cells = some.set_index("hole"), [model, trained_on]
-        for hole in ("center", "random", "irregular"):
-            if hole in some.index:
-                psnr, low, high = some.loc[hole, ["psnr", "psnr_low", "psnr_high"]]
-                cells.append(f"{psnr:.2f} [{low:.2f}, {high:.2f}]")
-            else:
-                cells.append("")
+        some = some.set_index("hole")
+        spans = {x.Index: f"{x.psnr:.2f} [{x.psnr_low:.2f}, {x.psnr_high:.2f}]" for x in some.itertuples()}
+        cells = [model, trained_on, *(spans.get(hole, "") for hole in ("center", "random", "irregular"))]
         row = some.loc["random"]
         cells += [f"{row[x]:{form}}" if pd.notna(row[x]) else "" for x, form in SCORES.items()]
-        trained = pd.notna(row.epochs)
-        minutes = f"{row.epochs:.0f} epochs, {row.seconds / 60:.0f} min" if trained else ""
+        minutes = f"{row.epochs:.0f} epochs, {row.seconds / 60:.0f} min" if pd.notna(row.epochs) else ""
         rows.append(f"| {' | '.join([*cells, minutes])} |")
     return "\n".join(rows)
 
 
-def training_minutes() -> str:
-    """How long the stored trainings of each notebook took, and on what machine."""
-    import utils
-
-    minutes, machines = dict.fromkeys("123", 0.0), set()
-    for path in sorted((ROOT / "data" / "networks").glob("*.safetensors")):
-        about, _ = utils.load(path)
-        if "log" in about:
-            minutes[path.name[0]] += about["log"]["seconds"][-1] / 60
-            machines.add(about["machine"])
-    first, second, third = (f"{x:.0f}" for x in minutes.values())
-    told = f"The stored trainings took {first}, {second} and {third} minutes, on"
-    return textwrap.fill(f"{told} {' and '.join(sorted(machines))}.", 120)
-
-
 def with_results(readme: str) -> str:
-    """The README with what was measured between each pair of marks."""
+    """The README with what was measured between its marks."""
     table = pd.read_csv(ROOT / "data" / "results.csv").fillna({"trained_on": ""})
-    for name, text in {"minutes": training_minutes(), "results": results_table(table)}.items():
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        before, rest = readme.split(begin)
-        readme = f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
-    return readme
+    before, rest = readme.split("<!-- results -->")
+    after = rest.split("<!-- end of results -->")[1]
+    return f"{before}<!-- results -->\n{results_table(table)}\n<!-- end of results -->{after}"
 
 
 def main(folder: Path) -> None:

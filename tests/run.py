@@ -1,20 +1,45 @@
-"""Execute notebooks, for `make run` and `make notebooks`: `python tests/run.py FOLDER NAME ...` writes
-NAME.ipynb as executed, and a page NAME.html, into FOLDER, and tells on the way what cells print.
+"""Execute notebooks, as `make run` does: `python tests/run.py FOLDER NAME ...` writes NAME.ipynb as
+executed, and a page NAME.html, into FOLDER, and tells on the way what cells print.
 """
 
 import sys
 from pathlib import Path
 
 import nbformat
+from jinja2 import DictLoader
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
 from tqdm import tqdm
 from traitlets.config import Config
 
-import pages
+import publish
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+NOTEBOOKS = publish.ROOT / "notebooks"
+# nbconvert's own page, with alternative texts, which it leaves out, and room on a telephone.
+PAGE = """
+{%- extends "lab/index.html.j2" -%}
+{%- block html_head_css -%}
+{{ super() }}
+<style>
+  main { max-width: 66rem; margin: auto; }
+  .jp-RenderedHTMLCommon, mjx-container, .MathJax_Display { overflow: auto hidden; max-width: 100%; }
+  .jp-RenderedHTMLCommon img, .jp-RenderedImage img { max-width: 100%; height: auto; }
+  @media (max-width: 50rem) {
+    body.jp-Notebook, .jp-Cell { padding: 0.3rem; }
+    .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser { display: none; }
+    .jp-OutputArea-output, .jp-InputArea-editor { min-width: 0; }
+  }
+</style>
+{%- endblock -%}
+{%- block data_png scoped -%}
+<div class="jp-RenderedImage jp-OutputArea-output">
+  <img src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}"
+       alt="{{ output | get_metadata('alt', 'image/png') | escape_html }}">
+</div>
+{%- endblock -%}
+"""
 
 
 class Client(NotebookClient):
@@ -52,7 +77,18 @@ def execute(name: str, folder: Path) -> None:
             client.execute()
         finally:
             nbformat.write(notebook, folder / f"{name}.ipynb")
-    pages.write_page(folder / f"{name}.ipynb")
+    write_page(folder / f"{name}.ipynb")
+
+
+def write_page(path: Path) -> Path:
+    """The page of an executed notebook, beside it."""
+    exporter = HTMLExporter(template_file="page", extra_loaders=[DictLoader({"page": PAGE})], embed_images=True)
+    notebook = publish.clean(nbformat.read(path, as_version=4))
+    for cell in notebook.cells:  # nbconvert puts only pictures below its folder into the page
+        cell.source = cell.source.replace("](../readme_image/", "](readme_image/")
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem, "path": str(publish.ROOT)}})
+    path.with_suffix(".html").write_text(page, encoding="utf-8")
+    return path.with_suffix(".html")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import torch
 
 import judge
 import utils
-from notebooks import load_definitions
 
 Y = 128 / 255
 GREY = torch.full((1, 3, 32, 32), 128, dtype=torch.uint8)
@@ -31,9 +30,7 @@ def uniform(n: int, k: int):
 
 @pytest.mark.parametrize("k", [2, 5, 19])
 def test_scores_of_gaussian_samples_are_their_closed_forms_for_every_k(k):
-    """For y at the mean the CRPS is s (sqrt(2) - 1) / sqrt(pi) (Gneiting & Raftery 2007), the energy
-    score the same with the mean of the chi distribution in 432 dimensions; in blocks s is a quarter.
-    """
+    """Gneiting & Raftery 2007; the energy score's has the mean of the chi distribution, in blocks s is a quarter."""
     samples, masks = gaussian(150, k)
     scores = judge.score_samples(samples, GREY.expand(150, -1, -1, -1), masks).mean()
     closed = 0.05 * (math.sqrt(2) - 1) / math.sqrt(math.pi)
@@ -46,24 +43,6 @@ def test_scores_of_gaussian_samples_are_their_closed_forms_for_every_k(k):
     samples, _ = gaussian(150, k, centre=Y + 0.1)
     scores = judge.score_samples(samples, GREY.expand(150, -1, -1, -1), masks)
     assert scores.mse_mean.mean() == pytest.approx(0.01, rel=0.01), "of infinitely many"
-
-
-@pytest.mark.parametrize("kind", list(utils.HOLES))
-def test_scores_by_their_definition_in_every_shape_of_hole(kind, photos):
-    masks, images = utils.evaluation_masks(kind, 64), photos.test
-    samples = torch.rand(64, 4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    scores = judge.score_samples(samples, images, masks)
-    assert ("crps_4x4" in scores) == (kind == "random")
-    taught = load_definitions("3_cvae").crps(samples, images / 255) * (1 - masks)
-    expected = taught.sum(dim=(1, 2, 3)) / (3 * (1 - masks).sum(dim=(1, 2, 3)))
-    assert scores.crps.to_numpy() == pytest.approx(expected.numpy(), rel=1e-4)
-    hole = (masks[7, 0] == 0).numpy()
-    x = samples[7].numpy()[:, :, hole].reshape(4, -1)
-    y = (images[7] / 255).numpy()[:, hole].ravel()
-    apart = np.mean([np.linalg.norm(x[a] - x[b]) for a in range(4) for b in range(a)])
-    energy = np.linalg.norm(x - y, axis=1).mean() - apart / 2
-    assert scores.energy[7] == pytest.approx(energy / np.sqrt(y.size), rel=1e-4)
-    assert scores.mse_best[7] == pytest.approx(np.square(x - y).mean(axis=1).min(), rel=1e-4)
 
 
 def test_right_samples_cover_the_truth_four_times_in_five_and_have_even_ranks():
@@ -103,9 +82,7 @@ def test_the_critic_tells_mean_colour_from_photographs_and_not_what_is_the_same(
 
 
 def noisy_answers(photos):
-    """Answers that miss by Gaussian noise, in every other image three times as large, as parts by
-    split, and the factor of its covariance.
-    """
+    """Answers that miss by Gaussian noise, in every other image thrice as large, and the factor of its covariance."""
     generator, parts = torch.Generator().manual_seed(5), {}
     factor = 0.02 * torch.eye(432) + 0.02 / 432**0.5 * torch.ones(432, 432).tril()
     for split in ("validation", "test"):

@@ -1,4 +1,4 @@
-"""The commands of the Makefile: the environment that they make, and what they run it on."""
+"""The Makefile's environment, and what its commands run."""
 
 import os
 import re
@@ -6,86 +6,62 @@ import shutil
 import subprocess
 import sys
 
+import nbformat
 import pytest
 
+import benchmark
 import publish
 import utils
 
-pytestmark = pytest.mark.skipif(
-    os.name == "nt" or not shutil.which("make"), reason="there is no make here"
-)
+ROOT = publish.ROOT
 
 
-@pytest.fixture
-def copy(tmp_path):
-    """A repository whose requirements are none, so that its environment is made in seconds."""
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    shutil.copy(utils.ROOT / "Makefile", folder)
-    (folder / "requirements.txt").write_text("# nothing\n", encoding="utf-8")
-    return folder
-
-
-def make(folder, *arguments, **variables):
-    env = {
-        name: text
-        for name, text in os.environ.items()
-        if not name.startswith(("MAKE", "MFLAGS", "VIRTUAL_ENV"))
-    }
+def make(folder, *arguments):
+    env = {k: x for k, x in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     command = ["make", *arguments]
-    return subprocess.run(command, cwd=folder, env=env | variables, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 
-def dry(*arguments, **variables):
-    """The lines of shell that make would run in the repository."""
-    done = make(utils.ROOT, "--dry-run", *arguments, **variables)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_environment_is_made_anew_where_it_cannot_work(copy):
-    old = copy.parent / "python3.9"  # as if it were one: all that it is asked is its version
-    old.write_text(
-        f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 9, 18); exec(sys.argv[2])' \"$@\"\n"
-    )
-    old.chmod(0o755)
-    for python in (str(old), "python-that-is-not-there"):
-        done = make(copy, f"PYTHON={python}", ".venv/ready")
-        assert done.returncode != 0
-        assert f"needs Python 3.11 or newer, and {python} is not" in done.stdout
-        assert not (copy / ".venv").exists(), "something was made before the check"
-
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="there is no make here")
+def test_the_environment_is_made_anew_where_it_cannot_work(tmp_path):
+    (folder := tmp_path / "repository").mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "requirements.txt").write_text("# nothing\n", encoding="utf-8")
+    done = make(folder, "PYTHON=python-that-is-not-there", ".venv/ready")
+    assert "needs Python 3.11 or newer" in done.stdout
+    assert not (folder / ".venv").exists()
     python = f"PYTHON={sys.executable}"
-    (copy / ".venv/bin").mkdir(parents=True)  # what an installation that failed has left
-    (copy / ".venv/bin/python").symlink_to(old)
-    assert make(copy, python, ".venv/ready").returncode == 0
-    assert "up to date" in make(copy, python, ".venv/ready").stdout
-
-    moved = copy.rename(copy.with_name("moved"))
+    assert make(folder, python, ".venv/ready").returncode == 0
+    assert "up to date" in make(folder, python, ".venv/ready").stdout
+    moved = folder.rename(folder.with_name("moved"))
     assert make(moved, python, ".venv/ready").returncode == 0
-    pip = subprocess.run(
-        [moved / ".venv/bin/pip", "--version"], capture_output=True, text=True, check=True
-    )
+    pip = subprocess.run([moved / ".venv/bin/pip", "--version"], capture_output=True, text=True)
     assert str(moved) in pip.stdout
-    assert "up to date" in make(moved, python, ".venv/ready").stdout
-
-    kept = moved / ".venv/kept"
-    kept.touch()
-    os.utime(moved / ".venv/ready", (0, 0))  # as if the requirements had changed since
-    assert make(moved, python, ".venv/ready").returncode == 0
-    assert kept.exists(), "installing more does not take what is there"
-
-
-def test_it_runs_the_series_and_no_notebook_of_the_readers_own():
-    names = [path.stem for path in publish.NOTEBOOKS]
     for target in ("run", "notebooks"):
-        looped = re.search(r"for name in (.*?);", dry(target))[1].split()
-        assert looped == names
+        assert " ".join(publish.NAMES) in make(ROOT, "--dry-run", target).stdout
 
 
-def test_the_variables_of_the_reader_reach_the_notebooks():
-    variables = {"IMAGE_FILL_EFFORT": "quick", "IMAGE_FILL_OUTPUT": "elsewhere"}
-    assert "IMAGE_FILL_EFFORT=" not in dry("run"), "the effort is for utils to choose"
-    assert "IMAGE_FILL_OUTPUT=" not in dry("run", **variables)
-    assert '"elsewhere/data/results.csv"' in dry("run", **variables)
-    assert '"build/data/results.csv"' in dry("run", IMAGE_FILL_OUTPUT="")
+def test_a_notebook_is_run_with_its_page_and_an_error_stops(tmp_path):
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("test_*"))
+    (tmp_path / "notebooks").mkdir()
+    for name, source in (("good", "print(6 * 7)"), ("bad", "print(6)\n1 / 0")):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+        nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+    command = [sys.executable, tmp_path / "tests" / "run.py", tmp_path / "out", "good", "bad"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "42" in (tmp_path / "out" / "good.html").read_text(encoding="utf-8")
+    assert "42" in done.stdout
+    assert "ZeroDivisionError" in done.stderr
+    assert "encryption" not in done.stdout + done.stderr
+    assert nbformat.read(tmp_path / "out" / "bad.ipynb", as_version=4).cells[0].outputs
+
+
+def test_it_measures_every_network_and_three_sizes(monkeypatch, tmp_path):
+    monkeypatch.setattr(utils, "OUTPUT", tmp_path)
+    text = benchmark.main(steps=1, rounds=1, most=320)
+    assert (tmp_path / "benchmark.md").read_text() == text
+    for name in benchmark.NETWORKS:
+        numbers = re.search(rf"\| {name} \| (\d+) \| (\d+) \| ([\d.]+) \| (\d+)% \|", text).groups()
+        assert all(float(x) > 0 for x in numbers), name
+    assert len(re.findall(r"images of \d+x\d+ \| [\d.]+ \| [\d,]+ \|", text)) == 3

@@ -43,17 +43,6 @@ def test_scores_count_the_hole_alone_and_ssim_is_scikit_images(case):
     assert scores.ssim[5] == pytest.approx(ssim[hole.numpy()].mean(), abs=1e-5)
 
 
-def test_sharpness_is_1_for_the_truth_less_for_blur_and_0_for_an_even_fill(case):
-    truth, sharpness = case[1] / 255, []
-    blurred = torch.nn.functional.avg_pool2d(truth, 3, stride=1, padding=1)
-    for fill in (truth, blurred, torch.full_like(truth, 0.5)):
-        scores = utils.score_images(utils.composite(fill, truth, case[2]), *case[1:])
-        sharpness.append(report.summarise(scores)["sharpness"])
-    assert sharpness[0] == pytest.approx(1)
-    assert 0.1 < sharpness[1] < 0.9
-    assert sharpness[2] == pytest.approx(0, abs=1e-6)
-
-
 def test_error_by_distance_on_a_hole_made_by_hand():
     images, masks = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.ones(1, 1, 32, 32)
     filled, masks[0, 0, 10:22, 10:22] = torch.zeros(1, 3, 32, 32), 0
@@ -74,9 +63,7 @@ def test_intervals_are_percentile_ones_paired_and_come_again():
     assert report.compare(np.mean, ours, theirs, "%") == "-50.0 % [-50.0, -50.0]"
 
 
-def test_results_come_back_for_the_same_images_and_effort_alone(
-    case, photos, tmp_path, monkeypatch, capsys
-):
+def test_results_come_back_for_the_same_images_and_effort_alone(case, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(utils, "OUTPUT", tmp_path)
     name = "1_direct_convolution"
     assert runs.recall(name, photos) is None
@@ -101,13 +88,11 @@ def test_a_damaged_file_of_an_earlier_run_is_named(photos, tmp_path, monkeypatch
     report.keep("1_direct_convolution", photos, [], mse=np.ones(3))
     (path,) = tmp_path.rglob("*.npz")
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match="1_direct_convolution.npz is damaged"):
+    with pytest.raises(ValueError, match=r"1_direct_convolution\.npz is damaged"):
         runs.recall("1_direct_convolution", photos)
 
 
-def test_pictures_have_an_alternative_text_and_the_readme_gets_its_copy(
-    case, tmp_path, monkeypatch
-):
+def test_pictures_have_an_alternative_text_and_the_readme_gets_its_copy(case, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(utils, "OUTPUT", tmp_path)
     monkeypatch.setattr(report.display, "display", lambda *x, metadata: shown.append(metadata))

@@ -1,7 +1,7 @@
-"""Notebook 3's coin, frequencies, scores, likelihood and fills are what it says of them."""
+"""What the notebooks define, networks, losses, scores and fills, is what they say of it."""
 
-import functools
 import math
+from types import SimpleNamespace
 
 import pytest
 import scipy
@@ -9,15 +9,71 @@ import torch
 from torch.distributions import Normal
 
 import utils
-from notebooks import load_definitions
+from notebooks import generator, load_definitions
 
-notebook2, notebook3 = load_definitions("2_autoencoder"), load_definitions("3_cvae")
+notebook1, notebook2 = load_definitions("1_direct_convolution"), load_definitions("2_autoencoder")
+notebook3 = load_definitions("3_cvae")
+
+
+@pytest.mark.parametrize("side", [12, 14])
+def test_the_windows_loss_is_the_holes_in_which_known_pixels_have_no_part(side):
+    torch.manual_seed(0)
+    network = notebook1.make_network()
+    images = torch.rand(9, 3, 32, 32, generator=generator())
+    torch.nn.init.normal_(network[-1].weight, std=0.1)  # an answer that is not the same everywhere
+    corners = torch.randint(0, 33 - side, (9, 2), generator=generator())
+    masks = utils.square_holes(corners, side)
+    error = (notebook1.fill_with(network, images, masks) - images)[(masks == 0).expand(9, 3, 32, 32)]
+    for loss, _ in (
+        notebook1.hole_loss(network, images, masks, 0),
+        notebook1.window_loss(network, images, masks, 0, side),
+    ):
+        assert loss.item() == pytest.approx(error.square().mean().item(), rel=1e-4)
+
+
+def some_images(n: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(n, 3, 32, 32, generator=generator(seed))
+
+
+class Answer(SimpleNamespace):
+    """Stands for a network: it answers `part`, whatever it sees."""
+
+    margin = 12
+
+    def __call__(self, window):
+        return self.part
+
+
+@pytest.mark.parametrize("margin", [4, 8])
+def test_the_margin_is_what_is_seen_and_no_hidden_pixel_is(margin):
+    masks = utils.square_holes(torch.tensor([[10, 10]]), 12)
+    network = notebook2.MissingPart(margin=margin)
+    torch.nn.init.normal_(network.to_part.weight)
+    images = some_images(1).requires_grad_()
+    notebook2.predict_part(network, images, masks).square().sum().backward()
+    seen = images.grad.abs().sum(dim=(0, 1))
+    spots = seen.nonzero()
+    assert spots.amin(dim=0).tolist() == [10 - margin] * 2
+    assert spots.amax(dim=0).tolist() == [21 + margin] * 2
+    assert seen[10:22, 10:22].max() == 0
+
+
+def test_the_rim_costs_more_and_nothing_outside_the_photograph():
+    corners = torch.tensor([[0, 0], [0, 20], [20, 0], [20, 20], [7, 9]])
+    images, masks = some_images(5), utils.square_holes(corners, 12)
+    truth = utils.cut_windows(images, masks, 12, 2)
+    inside = utils.cut_windows(torch.ones_like(masks), masks, 12, 2)
+    rim, middle = inside.clone(), torch.zeros_like(inside)
+    rim[:, :, 2:-2, 2:-2], middle[:, :, 3:-3, 3:-3] = 0, 1
+    outermost = inside - rim - middle
+    total = 1.5 * rim.sum() + 3 * outermost.sum() + middle.sum()
+    for error, cost in ((1 - inside, 0), (rim, 1.5), (outermost, 3), (middle, 1)):
+        loss, _ = notebook2.rim_loss(Answer(side=16, part=truth + error), images, masks, 0)
+        assert loss.item() == pytest.approx(cost * (error.sum() / total).item())
+
+
 PAIR = [notebook3.MissingPart, notebook3.WholeImage]
 both_constructions = pytest.mark.parametrize("construction", PAIR)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def make(construction, **options) -> torch.nn.Module:
@@ -34,23 +90,6 @@ def make(construction, **options) -> torch.nn.Module:
 
 def holed(photos, n: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     return photos.test[:n] / 255, utils.evaluation_masks("random", n)
-
-
-def test_a_draw_passes_the_gradient_on():
-    mean = torch.full((50_000,), 2.0, requires_grad=True)
-    stddev = torch.full((50_000,), 0.5, requires_grad=True)
-    z = notebook3.draw(Normal(mean, stddev), generator())
-    assert (z.mean().item(), z.std().item()) == pytest.approx((2, 0.5), abs=0.01)
-    z.sum().backward()
-    assert torch.equal(mean.grad, torch.ones_like(mean))
-    assert torch.allclose(stddev.grad, (z.detach() - 2) / 0.5, atol=1e-5)
-
-
-def test_the_density_is_that_of_torch():
-    error = torch.randn(5, 3, 12, 12, generator=generator())
-    variance = torch.rand(3, 12, 12, generator=generator(1)) + 0.1
-    expected = Normal(torch.zeros(()), variance.sqrt()).log_prob(error).sum(dim=(1, 2, 3))
-    assert torch.allclose(notebook3.log_density(error.square(), variance), expected, rtol=1e-4)
 
 
 def test_frequencies_are_those_of_scipy_and_lose_nothing():
@@ -100,22 +139,6 @@ def test_the_prior_sees_no_hidden_pixel_and_the_posterior_does(construction, pho
 
 
 @both_constructions
-def test_draws_differ_by_their_seed_alone_and_never_touch_known_pixels(construction, photos):
-    network, (images, masks) = make(construction).to(utils.DEVICE), holed(photos)
-    first, again = (notebook3.draw_fills(network, photos.test[:8], masks, 4) for _ in range(2))
-    assert torch.equal(first, again)
-    hidden = (masks == 0).expand_as(images)
-    assert (first[:, 0] != first[:, 2])[hidden].float().mean() > 0.5
-    assert torch.equal(first[:, 3][~hidden], images[~hidden])
-
-
-def test_a_part_for_another_hole_is_refused(photos):
-    images, masks = photos.test[:4] / 255, utils.evaluation_masks("irregular", 4)
-    with pytest.raises(ValueError, match="12x12"):
-        notebook3.fill_by_chance(make(notebook3.MissingPart), generator(), images, masks)
-
-
-@both_constructions
 def test_where_z_says_nothing_the_likelihood_is_that_of_the_gaussian(construction, photos):
     network, (images, masks) = make(construction), holed(photos)
     network.variance = torch.rand(3, 12, 12, generator=generator(3)) + 0.01
@@ -149,28 +172,3 @@ def test_scores_of_draws_count_hidden_pixels_alone(construction, photos):
     known = (hidden == 0)[:, None].expand_as(grad)
     assert grad[known].abs().max() == 0
     assert grad[~known].abs().mean() > 0
-
-
-def test_a_coin_is_red_or_blue_and_with_too_large_a_sigma_purple(photos, monkeypatch):
-    monkeypatch.setenv("IMAGE_FILL_EFFORT", "full")
-    shape, options = (560, 3, 1, 1), {"generator": generator(), "dtype": torch.uint8}
-    plain = torch.randint(0, 256, shape, **options).expand(-1, -1, 32, 32).contiguous()
-    plain = utils.Photos("plain", *plain.split([512, 16, 32]))
-    masks, found = notebook3.cut_badges(32, generator()), []
-    for loss_fn in (notebook3.coin_loss, functools.partial(notebook3.coin_loss, sigma=3)):
-        torch.manual_seed(0)
-        network, options = notebook3.Coin(), {"rate": 1e-2, "batch_size": 64}
-        log, _ = utils.run_training(network, loss_fn, plain, notebook3.cut_badges, 40, **options)
-        images = plain.test.to(utils.DEVICE) / 255
-        with torch.inference_mode():
-            condition = network.condition(images, masks.to(utils.DEVICE))
-            prior = network.prior(condition)
-            draws = [network.decode(condition, notebook3.draw(prior)) for _ in range(200)]
-        red = torch.stack([(x[:, 0] - x[:, 2]).mean(dim=(1, 2)) for x in draws])
-        found.append((red.cpu(), log.kl.iloc[-1]))
-    (red, kl), (purple, collapsed) = found
-    assert (red.abs() < 0.3).float().mean() < 0.25
-    assert 0.25 < (red > 0).float().mean() < 0.75
-    assert kl > 0.5
-    assert purple.abs().max() < 0.3
-    assert collapsed < 0.05
