@@ -90,14 +90,15 @@ def make_row(
 
 def by_hole(rows: list[dict] | pd.DataFrame) -> pd.DataFrame:
     """Rows of results as a table, a row a filler: PSNR by kind of hole, with its interval, and of
-    random holes ssim and sharpness.
+    random holes mae, ssim and sharpness.
     """
     table = pd.DataFrame(rows).astype({"trained_on": object}).fillna({"trained_on": ""})
     kinds = [f", trained on {kind} holes" if kind else "" for kind in table.trained_on]
     table["filler"] = table.model + kinds
     wide = table.pivot_table(["psnr", "psnr_low", "psnr_high"], "filler", "hole", sort=False)
     wide.columns = [hole + score.removeprefix("psnr") for score, hole in wide.columns]
-    return wide.join(table[table.hole == "random"].set_index("filler")[["ssim", "sharpness"]])
+    random = table[table.hole == "random"].set_index("filler")
+    return wide.join(random[["mae", "ssim", "sharpness"]])
 
 
 def keep(notebook: str, photos: utils.Photos, rows: list[dict], **arrays: np.ndarray) -> None:
@@ -140,7 +141,7 @@ def show_grid(rows: dict[str, Tensor], title: str) -> None:
     size = count + 1.4, 1.07 * len(rows) + 0.5
     figure, axes = plt.subplots(len(rows), 1, figsize=size, squeeze=False)
     for axis, (name, row) in zip(axes[:, 0], rows.items(), strict=True):
-        axis.imshow(make_grid(row, nrow=count, padding=1, pad_value=1).movedim(0, -1).numpy())
+        axis.imshow(make_grid(row, nrow=count, padding=1, pad_value=0.5).movedim(0, -1).numpy())
         options = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 9}
         axis.set_ylabel(textwrap.fill(name, 14), **options)
         axis.set(xticks=(), yticks=(), frame_on=False)
