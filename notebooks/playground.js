@@ -9,13 +9,12 @@ function add(parent, tag, properties, style = "") {
   return parent.appendChild(element);
 }
 
-// An image file as a PNG in base 64 with a shorter side of at most 256 pixels: many a photo is too large to be sent.
+// The middle square of an image file as a PNG of 256x256 pixels in base 64: many a photo is too large to be sent.
 async function shrink(file) {
-  const photo = await createImageBitmap(file);
-  const scale = Math.min(1, 256 / Math.min(photo.width, photo.height));
-  const [width, height] = [Math.round(scale * photo.width), Math.round(scale * photo.height)];
-  const canvas = Object.assign(document.createElement("canvas"), { width, height });
-  Object.assign(canvas.getContext("2d"), { imageSmoothingQuality: "high" }).drawImage(photo, 0, 0, width, height);
+  const photo = await createImageBitmap(file), side = Math.min(photo.width, photo.height);
+  const canvas = Object.assign(document.createElement("canvas"), { width: 256, height: 256 });
+  const pen = Object.assign(canvas.getContext("2d"), { imageSmoothingQuality: "high" });
+  pen.drawImage(photo, (photo.width - side) / 2, (photo.height - side) / 2, side, side, 0, 0, 256, 256);
   return canvas.toDataURL().split(",")[1];
 }
 
@@ -53,29 +52,19 @@ export default { render({ model, el }) {
   const another = () => ask({ sample: model.get("asked").sample + 1 });
   if (samples) add(tools, "button", { textContent: "another sample", onclick: another });
   const mask = Object.assign(document.createElement("canvas"), { width: SIZE, height: SIZE }).getContext("2d");
-  const read = () => [...mask.getImageData(0, 0, SIZE, SIZE).data].filter((_, i) => i % 4 === 3).map((x) => +(x > 0));
-  const send = () => ask({ hole: read().join("") });
+  mask.fillStyle = "#888";
   [...model.get("asked").hole].forEach((x, i) => x === "1" && mask.fillRect(i % SIZE, Math.floor(i / SIZE), 1, 1));
+  const send = () => { // of each pixel's red, green, blue and opacity the last says whether it is in the hole
+    const opacity = [...mask.getImageData(0, 0, SIZE, SIZE).data].filter((_, i) => i % 4 === 3);
+    ask({ hole: opacity.map((x) => +(x > 0)).join("") });
+  };
   const looks = "display: block; width: 384px; max-width: 100%; cursor: crosshair; touch-action: none";
   const properties = { width: 384, height: 384, role: "img", ariaLabel: "Paint a hole here." };
   const canvas = add(el, "canvas", properties, looks), pen = canvas.getContext("2d"), picture = new Image();
-  pen.scale(384 / SIZE, 384 / SIZE); // from here on one pixel of the photograph is 1
-  const draw = () => {
-    const hole = read(), edge = new Path2D();
-    const hidden = (x, y) => x >= 0 && y >= 0 && x < SIZE && y < SIZE && hole[y * SIZE + x];
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(picture, 0, 0, SIZE, SIZE);
-    for (let y = 0; y < SIZE; y++) for (let x = 0; x < SIZE; x++) if (hidden(x, y)) {
-      pen.fillStyle = (x + y) % 2 ? "#777" : "#999";
-      pen.fillRect(x, y, 1, 1);
-      for (const [i, j] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) if (!hidden(x + i, y + j)) {
-        const [left, top] = [x + Math.max(i, 0), y + Math.max(j, 0)];
-        edge.moveTo(left, top);
-        edge.lineTo(left + Math.abs(j), top + Math.abs(i));
-      }
-    }
-    for (const [colour, width] of [["black", 0.4], ["white", 0.2]]) {
-      Object.assign(pen, { strokeStyle: colour, lineWidth: width }).stroke(edge);
+  pen.imageSmoothingEnabled = false;
+  const draw = () => { // a dark and a light glow let the hole be seen on every photograph
+    for (const [from, glow, blur] of [[picture, "black", 0], [mask.canvas, "black", 8], [mask.canvas, "white", 4]]) {
+      Object.assign(pen, { shadowColor: glow, shadowBlur: blur }).drawImage(from, 0, 0, 384, 384);
     }
   };
   const stamp = (x, y, width) => { // a square around a point; of 12x12 there is one alone, inside the photograph

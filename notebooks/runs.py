@@ -70,18 +70,19 @@ def compute_or_recall(
     None, and a line, without that.
     """
     images, kept = utils.fingerprint(*photos[1:4]), None
-    if utils.get_effort() in ("stored", "update"):
-        about, tensors = utils.load(utils.DATA / "networks" / f"{name}.safetensors")
+    effort, path = utils.get_effort(), utils.DATA / "networks" / f"{name}.safetensors"
+    if effort == "stored" or (effort == "update" and path.exists()):
+        about, tensors = utils.load(path)
         if about["images"] == images:
             kept = {key: tensors[key] for key in about.get("names", tensors)}  # in their order
-    if kept is None or utils.get_effort() != "stored":
-        try:
-            tensors = compute()
-            utils.store(name, photos, {"images": images, "names": list(tensors)}, tensors)
-            return tensors
-        except utils.NotStored as error:
-            if kept is None:
-                print(f"{name} is left out. {error}")
-                return None
-    print(f"{name}: as the stored run computed it.")
-    return kept
+    if effort == "stored" and kept is not None:
+        print(f"{name}: as the stored run computed it.")
+        return kept
+    try:
+        tensors = compute()
+        utils.store(name, photos, {"images": images, "names": list(tensors)}, tensors)
+        return tensors
+    except utils.NotStored as error:
+        told = "as the stored run computed it." if kept is not None else f"left out. {error}"
+        print(f"{name}: {told}")
+        return kept

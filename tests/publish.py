@@ -73,6 +73,7 @@ def with_results(readme: str) -> str:
 
 def main(folder: Path) -> None:
     """Put all in its place."""
+    sys.path.insert(0, str(ROOT))
     import utils
 
     run = utils.run_folder(utils.load_images())
