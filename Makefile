@@ -16,6 +16,10 @@ unexport PIP_USER
 
 run: $(READY)
 	@$(BIN)/python tests/run.py build $(NOTEBOOKS)
+	@$(BIN)/python -c 'import pandas as pd, utils; \
+		tables = map(pd.read_csv, sorted(utils.run_folder(utils.load_images()).glob("*.csv"))); \
+		columns = ["model", "trained_on", "hole", "effort", "psnr", "ssim", "sharpness"]; \
+		print(pd.concat(tables)[columns].to_string(index=False, na_rep=""))'
 	@echo "Executed notebooks and pages are in build/."
 
 test: lint

@@ -37,18 +37,19 @@ def playground(
     hole = "".join("1" if x == 0 else "0" for x in square.flatten().tolist())
     page = Page(asked={"number": 0, "photo": "", "hole": hole, "sample": 1})
 
-    def answer(*change: object) -> None:
-        image, _, fills, refused = fill_painted(fillers, images, samplers, page.asked)
-        fills = {name: as_url(fill) for name, fill in fills.items()} | refused
+    def answer(*change: object) -> tuple[Tensor, Tensor, dict]:
+        image, mask, fills, refused = fill_painted(fillers, images, samplers, page.asked)
+        sent = {name: as_url(fill) for name, fill in fills.items()} | refused
         about = {"count": len(images), "samples": bool(samplers)}
-        page.shown = about | {"photo": as_url(image / 255), "fills": fills}
+        page.shown = about | {"photo": as_url(image / 255), "fills": sent}
+        return image, mask, fills
 
-    answer()
+    image, mask, fills = answer()
     page.observe(answer, "asked")
-    image, mask, fills, _ = fill_painted(fillers, images, samplers, page.asked)
     with capture_output(stdout=False, stderr=False) as still:
         report.show_fills(fills, image, mask, "Run the notebook, and paint the hole yourself")
-    (data, about), picture = page._repr_mimebundle_(), still.outputs[0]  # one output for both
+    # One output for both: where the page cannot be shown, the picture is.
+    (data, about), picture = page._repr_mimebundle_(), still.outputs[0]
     display.display(data | picture.data, metadata=about | picture.metadata, raw=True)
 
 
@@ -77,5 +78,6 @@ def fill_painted(fillers: dict, images: Tensor, samplers: dict, asked: dict) -> 
 
 def as_url(image: Tensor) -> str:
     """The address of a PNG of an image `(1, 3, H, W)` in [0, 1]."""
-    to_pil_image((255 * image[0]).round().byte()).save(file := io.BytesIO(), "png")
+    file = io.BytesIO()
+    to_pil_image((255 * image[0]).round().byte()).save(file, "png")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

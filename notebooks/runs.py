@@ -75,14 +75,14 @@ def compute_or_recall(
         about, tensors = utils.load(path)
         if about["images"] == images:
             kept = {key: tensors[key] for key in about.get("names", tensors)}  # in their order
-    if effort == "stored" and kept is not None:
-        print(f"{name}: as the stored run computed it.")
-        return kept
-    try:
-        tensors = compute()
-        utils.store(name, photos, {"images": images, "names": list(tensors)}, tensors)
-        return tensors
-    except utils.NotStored as error:
-        told = "as the stored run computed it." if kept is not None else f"left out. {error}"
-        print(f"{name}: {told}")
-        return kept
+    if kept is None or effort != "stored":
+        try:
+            tensors = compute()
+            utils.store(name, photos, {"images": images, "names": list(tensors)}, tensors)
+            return tensors
+        except utils.NotStored as error:
+            if kept is None:
+                print(f"{name} is left out. {error}")
+                return None
+    print(f"{name}: as the stored run computed it.")
+    return kept

@@ -71,7 +71,7 @@ def train_plainly(name: str, images: torch.Tensor) -> torch.Tensor:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return loss
+    return loss.detach()
 
 
 def multiply() -> torch.Tensor:

@@ -9,7 +9,7 @@ import nbformat
 from jinja2 import DictLoader
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 from tqdm import tqdm
 from traitlets.config import Config
@@ -45,14 +45,12 @@ PAGE = """
 class Client(NotebookClient):
     """Executes a notebook, and shows on a bar what its cells print, when they do."""
 
-    bar = None
-
     def process_message(self, message, cell, index):
-        content = message["content"]
-        if message["msg_type"] == "stream" and content["name"] == "stdout":
-            self.bar.write(content["text"].rstrip())
-        if message["msg_type"] == "stream" and "%|" in content["text"]:  # a training's own bar
-            self.bar.set_postfix_str(content["text"].split("|")[-1].strip())
+        text = message["content"]["text"] if message["msg_type"] == "stream" else ""
+        if "%|" in text:  # a training's own bar
+            self.bar.set_postfix_str(text.split("|")[-1].strip())
+        elif text.strip():  # warnings too
+            self.bar.write(text.rstrip())
         return super().process_message(message, cell, index)
 
 
@@ -92,10 +90,11 @@ def write_page(path: Path) -> Path:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # a console may lack a character
     output = Path(sys.argv[1])
     output.mkdir(parents=True, exist_ok=True)
     for notebook_name in sys.argv[2:]:
         try:
             execute(notebook_name, output)
-        except CellExecutionError as error:
-            sys.exit(f"{notebook_name} stopped; see {output / notebook_name}.ipynb.\n{error}")
+        except (CellExecutionError, DeadKernelError, AssertionError) as error:  # the last: Ctrl-C
+            sys.exit(f"{notebook_name} stopped; see {output / notebook_name}.ipynb.\n{str(error) or 'Interrupted.'}")
