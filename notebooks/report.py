@@ -1,6 +1,4 @@
-"""How the notebooks report: intervals, rows of results, what later ones need, pictures, tables,
-curves.
-"""
+"""How notebooks report: intervals, rows of results, what later ones need, pictures, tables."""
 
 import textwrap
 from collections.abc import Callable
@@ -80,7 +78,8 @@ def make_row(
     training's log, and its scores.
     """
     row = {"notebook": notebook, "model": model, "trained_on": trained_on, "hole": hole}
-    row |= {"dataset": photos.name, "effort": utils.get_effort(), "device": utils.DEVICE.type}
+    effort = utils.get_effort().replace("update", "full")  # of which a part was trained before
+    row |= {"dataset": photos.name, "effort": effort, "device": utils.DEVICE.type}
     row["images"] = utils.fingerprint(*photos[1:4])
     if network is not None:
         row |= {"seed": 0, "parameters": sum(p.numel() for p in network.parameters())}
