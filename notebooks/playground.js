@@ -62,9 +62,12 @@ export default { render({ model, el }) {
   const properties = { width: 384, height: 384, role: "img", ariaLabel: "Paint a hole here." };
   const canvas = add(el, "canvas", properties, looks), pen = canvas.getContext("2d"), picture = new Image();
   pen.imageSmoothingEnabled = false;
-  const draw = () => { // a dark and a light glow let the hole be seen on every photograph
-    for (const [from, glow, blur] of [[picture, "black", 0], [mask.canvas, "black", 8], [mask.canvas, "white", 4]]) {
-      Object.assign(pen, { shadowColor: glow, shadowBlur: blur }).drawImage(from, 0, 0, 384, 384);
+  const draw = () => { // moved a little each way, in black and then in white, the hole gets an outline
+    const copy = (from, x, y, shadowColor) =>
+      Object.assign(pen, { shadowColor, shadowOffsetX: x, shadowOffsetY: y }).drawImage(from, 0, 0, 384, 384);
+    copy(picture, 0, 0, "transparent");
+    for (const [colour, far] of [["black", 3], ["white", 1.5]]) {
+      for (const x of [-far, 0, far]) for (const y of [-far, 0, far]) copy(mask.canvas, x, y, colour);
     }
   };
   const stamp = (x, y, width) => { // a square around a point; of 12x12 there is one alone, inside the photograph
