@@ -82,7 +82,7 @@ def test_fillers_are_not_given_what_they_guess_and_keep_known_pixels(photos):
     for kind in utils.HOLES:
         masks = utils.evaluation_masks(kind, 64)
         spoiled = torch.where(masks > 0, photos.test, 255 - photos.test)
-        for name, filler in utils.BASELINES.items():
+        for name, filler in (utils.BASELINES | {"cheat": lambda images, masks: images}).items():
             filled = utils.fill_images(filler, photos.test, masks)
             assert torch.equal(filled * masks, photos.test / 255 * masks), name
             other = utils.fill_images(filler, spoiled, masks)
