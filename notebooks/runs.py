@@ -1,4 +1,4 @@
-"""What a notebook takes from an earlier run: results, arrays, weights, computed tensors."""
+"""What a notebook takes from an earlier run, and what it leaves for a later one."""
 
 from collections.abc import Callable
 
@@ -86,3 +86,19 @@ def compute_or_recall(
                 return None
     print(f"{name}: as the stored run computed it.")
     return kept
+
+
+def measure_errors(name: str, filler: Callable, photos: utils.Photos) -> dict[str, np.ndarray]:
+    """What noise needs to know of a filler: its parts of validation and test images, `uint8`, and the
+    covariance of its errors on training images, the lower triangle; random holes.
+    """
+    found = {}
+    for split in ("validation", "test", "train"):
+        images = getattr(photos, split)
+        masks = utils.evaluation_masks("random", len(images))
+        parts = utils.cut_windows(utils.fill_images(filler, images, masks), masks, 12)
+        found[f"{name}, {split}"] = (parts * 255).round().byte().numpy()
+    errors = (utils.cut_windows(images / 255, masks, 12) - parts).flatten(1).numpy()
+    del found[f"{name}, train"]
+    covariance = np.cov(errors, rowvar=False)[np.tril_indices(432)]
+    return found | {f"{name}, covariance": covariance.astype("float32")}

@@ -173,9 +173,9 @@ def test_notebooks_1_and_2_give_their_numbers_back():
     n1, n2 = load_definitions("1_direct_convolution"), load_definitions("2_autoencoder")
     direct = shown("1_direct_convolution", n1.make_network, "1_random")
     rim = shown("2_autoencoder", lambda: n2.MissingPart(16), "2_missing_part_with_rim")
-    twice = functools.partial(n2.fill_twice, n2.fill_part)
-    for run, fill in ((direct, n1.fill_with), (rim, twice)):
-        filled = utils.fill_images(functools.partial(fill, run.network), run.images, run.masks)
+    for run, notebook, fill in ((direct, n1, n1.fill_with), (rim, n2, n2.fill_part)):
+        twice = functools.partial(notebook.fill_twice, functools.partial(fill, run.network))
+        filled = utils.fill_images(twice, run.images, run.masks)
         found = utils.psnr(utils.score_images(filled, run.images, run.masks).mse)
         assert found == pytest.approx(utils.psnr(run.kept["mse_random"][run.which]), abs=0.01)
 
