@@ -89,8 +89,8 @@ def compute_or_recall(
 
 
 def measure_errors(name: str, filler: Callable, photos: utils.Photos) -> dict[str, np.ndarray]:
-    """What noise needs to know of a filler: its parts of validation and test images, `uint8`, and the
-    covariance of its errors on training images, the lower triangle; random holes.
+    """What noise needs to know of a filler of random holes: its parts of validation and test
+    images, `uint8`, and of its errors on training images the covariance, the lower triangle.
     """
     found = {}
     for split in ("validation", "test", "train"):
