@@ -89,16 +89,12 @@ def compute_or_recall(
 
 
 def measure_errors(name: str, filler: Callable, photos: utils.Photos) -> dict[str, np.ndarray]:
-    """What noise needs to know of a filler of random holes: its parts of validation and test
-    images, `uint8`, and of its errors on training images the covariance, the lower triangle.
-    """
-    found = {}
-    for split in ("validation", "test", "train"):
-        images = getattr(photos, split)
-        masks = utils.evaluation_masks("random", len(images))
-        parts = utils.cut_windows(utils.fill_images(filler, images, masks), masks, 12)
-        found[f"{name}, {split}"] = (parts * 255).round().byte().numpy()
-    errors = (utils.cut_windows(images / 255, masks, 12) - parts).flatten(1).numpy()
-    del found[f"{name}, train"]
-    covariance = np.cov(errors, rowvar=False)[np.tril_indices(432)]
-    return found | {f"{name}, covariance": covariance.astype("float32")}
+    """A filler's validation and test parts, and its training errors' covariance, lower triangle."""
+    images = {split: getattr(photos, split) for split in ("train", "validation", "test")}
+    masks = {split: utils.evaluation_masks("random", len(x)) for split, x in images.items()}
+    filled = {split: utils.fill_images(filler, x, masks[split]) for split, x in images.items()}
+    parts = {split: utils.cut_windows(x, masks[split], 12) for split, x in filled.items()}
+    errors = utils.cut_windows(photos.train / 255, masks["train"], 12) - parts.pop("train")
+    kept = {f"{name}, {split}": (x * 255).round().byte().numpy() for split, x in parts.items()}
+    covariance = np.cov(errors.flatten(1).numpy(), rowvar=False)[np.tril_indices(432)]
+    return kept | {f"{name}, covariance": covariance.astype("float32")}
