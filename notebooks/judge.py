@@ -98,22 +98,18 @@ def average_blocks(x: np.ndarray) -> np.ndarray:
     return x.reshape(-1, 9, 4, 3, 4).mean(axis=(2, 4))
 
 
-def rank_histogram(samples: Tensor, images: Tensor, masks: Tensor) -> np.ndarray:
-    """How many hidden values have 0, 1 ... K samples below the truth: even for right samples."""
-    return np.bincount(Hidden(samples, images, masks).ranks, minlength=samples.shape[1] + 1)
-
-
 def spread_against_error(samples: Tensor, images: Tensor, masks: Tensor) -> pd.DataFrame:
-    """Ten classes of values, certain ones first: RMS `error` of the samples' mean, and the `spread`
-    that predicts it (Fortin 2014).
+    """Ten classes of values in 12x12 holes, certain ones first among those equally far from the
+    rim: RMS `error` of the samples' mean, and the `spread` that predicts it (Fortin 2014).
     """
-    hidden = Hidden(samples, images, masks)
+    hidden, depth = Hidden(samples, images, masks), np.minimum(np.arange(12), np.arange(12)[::-1])
+    depths = np.tile(np.minimum.outer(depth, depth).ravel(), 3 * len(images))
     # Half of the samples choose a value's class, so that the others do not share their luck.
     chooses, rest = np.array_split(hidden.values, 2)
-    classes = chooses.var(axis=0).argsort().argsort() * 10 // len(hidden.truth)
+    ranks = pd.Series(chooses.var(axis=0)).groupby(depths).rank(method="first", pct=True)
     squares = {"spread": rest.var(axis=0, ddof=1) * (1 + 1 / len(rest))}
     squares["error"] = (rest.mean(axis=0) - hidden.truth) ** 2
-    return pd.DataFrame(squares).groupby(classes).mean() ** 0.5
+    return pd.DataFrame(squares).groupby(np.ceil(10 * ranks)).mean() ** 0.5
 
 
 # ------------------------------------------------------------------------------------------ critic

@@ -1,7 +1,8 @@
-"""How fast the series trains, beside a plain loop and a matrix product: `make benchmark` prints two tables and writes them
+"""How fast the series trains, beside a plain loop and a matrix product: `make benchmark` prints a table and writes it
 to build/benchmark.md. What is compared takes turns, and medians are told.
 """
 
+import functools
 import platform
 import statistics
 import sys
@@ -19,20 +20,16 @@ import utils
 from notebooks import load_definitions
 
 n1, n2, n3 = (load_definitions(x) for x in ("1_direct_convolution", "2_autoencoder", "3_cvae"))
+CVAE_LOSS = functools.partial(n3.cvae_loss, score_frequencies=n3.score_frequencies)
 # Of each network: how it is made, its loss, the images of a step, and the loss of the plain loop.
 NETWORKS = {
     "direct convolution": (n1.make_network, n1.window_loss, 16, n1.hole_loss),
     "direct convolution, windows in both": (n1.make_network, n1.window_loss, 16, n1.window_loss),
     "autoencoder, whole image": (n2.WholeImage, n2.hole_loss, 32, n2.hole_loss),
     "autoencoder, missing part": (n2.MissingPart, n2.part_loss, 32, n2.part_loss),
-    "CVAE, whole image": (n3.WholeImage, n3.cvae_loss, 64, n3.cvae_loss),
-    "CVAE, missing part": (n3.MissingPart, n3.cvae_loss, 64, n3.cvae_loss),
+    "CVAE, whole image": (lambda: n3.CVAE(n3.WholeImage()), CVAE_LOSS, 64, CVAE_LOSS),
+    "CVAE, missing part": (lambda: n3.CVAE(n3.MissingPart()), CVAE_LOSS, 64, CVAE_LOSS),
 }
-
-
-def make_images(n: int, size: int = 32) -> torch.Tensor:
-    """n images of random pixels: what is on them does not change the speed."""
-    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8)
 
 
 def take_turns(rounds: int, *works: Callable[[], object]) -> list[float]:
@@ -50,11 +47,7 @@ def train_series(name: str, images: torch.Tensor) -> float:
     """One epoch by the loop of the series; its mean loss."""
     make, loss_fn, batch_size, _ = NETWORKS[name]
     network = make().to(utils.DEVICE, memory_format=torch.channels_last)
-
-    def cut_holes(n: int, generator: torch.Generator) -> torch.Tensor:
-        return utils.random_holes(n, generator, images.shape[-1])
-
-    *_, (_, loss) = utils.train_epochs(network, loss_fn, images, cut_holes, 1, batch_size=batch_size)
+    *_, (_, loss) = utils.train_epochs(network, loss_fn, images, utils.random_holes, 1, batch_size=batch_size)
     return loss
 
 
@@ -84,37 +77,26 @@ def multiply() -> torch.Tensor:
 def measure_training(steps: int, rounds: int) -> Iterator[dict]:
     """Images a second of both loops, and the share of a matrix product's multiply-adds a second."""
     for name, (make, loss_fn, batch_size, _) in NETWORKS.items():
-        images = make_images(batch_size * steps)
+        images = torch.randint(0, 256, (batch_size * steps, 3, 32, 32), dtype=torch.uint8)
         loops = [lambda loop=loop, n=name, x=images: loop(n, x) for loop in (train_series, train_plainly)]
         series, plain, product = take_turns(rounds, *loops, multiply)
         with FlopCounterMode(display=False) as counter:  # of a step of 8 images; two operations a multiply-add
-            loss_fn(make(), make_images(8) / 255, utils.evaluation_masks("random", 8), 1.0)[0].backward()
+            loss_fn(make(), images[:8] / 255, utils.evaluation_masks("random", 8), 1.0)[0].backward()
         share = counter.get_total_flops() / 2 / 8 * len(images) / series / (2048**3 / product)
         row = {"network": name, "series, images/s": f"{len(images) / series:.0f}"}
         row |= {"plain loop, images/s": f"{len(images) / plain:.0f}", "ratio": f"{plain / series:.1f}"}
         yield row | {"share of a matrix product's speed": f"{share:.0%}"}
 
 
-def measure_growth(most: int) -> Iterator[dict]:
-    """How the time of an epoch grows with images and pixels."""
-    for n, size in ((most // 10, 32), (most, 32), (most // 10, 64)):
-        images = make_images(n, size)
-        (seconds,) = take_turns(1, lambda x=images: train_series("autoencoder, whole image", x))
-        row = {"autoencoder, whole image": f"{n:,} images of {size}x{size}"}
-        yield row | {"ms an image": f"{1000 * seconds / n:.2f}", "ns a pixel": f"{1e9 * seconds / n / size**2:,.0f}"}
-
-
-def main(steps: int = 40, rounds: int = 3, most: int = 20_000) -> str:
+def main(steps: int = 40, rounds: int = 3) -> str:
     """Measure all, print it and write it to build/benchmark.md."""
     torch.manual_seed(0)
     machine = f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}"
-    parts = [f"{torch.get_num_threads()} threads, {utils.DEVICE.type}; {machine}"]
-    for rows in (measure_training(steps, rounds), measure_growth(most)):
-        table = pd.DataFrame(rows)
-        lines = [[*table], ["---"] * len(table.columns), *table.to_numpy().tolist()]
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-        print(parts[-1], flush=True)
-    text = "\n\n".join(parts) + "\n"
+    told = f"{torch.get_num_threads()} threads, {utils.DEVICE.type}; {machine}"
+    table = pd.DataFrame(measure_training(steps, rounds))
+    lines = [[*table], ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    text = "\n".join([told, "", *(f"| {' | '.join(line)} |" for line in lines), ""])
+    print(text, flush=True)
     utils.write_whole(utils.OUTPUT / "benchmark.md", lambda path: path.write_text(text))
     return text
 

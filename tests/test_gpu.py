@@ -20,10 +20,12 @@ LOSSES = [(n1.image_loss, n1.make_network), (n1.hole_loss, n1.make_network), (n1
 LOSSES += [(n1.fixed_hole_loss, n1.make_network), (n2.hole_loss, n2.WholeImage), (n2.part_loss, n2.MissingPart)]
 LOSSES += [(n2.rim_loss, lambda: n2.MissingPart(16)), (n2.image_loss, lambda: n2.WholeImage(4, False))]
 LOSSES += [(n3.one_answer_loss, n3.OneAnswer), (n3.coin_loss, n3.Coin)]
-LOSSES += [(n3.cvae_loss, n3.MissingPart), (n3.cvae_loss, n3.WholeImage)]
+PART, WHOLE = lambda: n3.CVAE(n3.MissingPart()), lambda: n3.CVAE(n3.WholeImage())
+ALL_VIEWS = functools.partial(n3.cvae_loss, score_frequencies=n3.score_frequencies, squares=0.5)
+LOSSES += [(n3.elbo_loss, PART), (n3.cvae_loss, PART), (ALL_VIEWS, WHOLE), (n3.squared_loss, n3.MissingPart)]
 FILLS = [(n1.fill_with, n1.make_network), (n2.fill_whole, n2.WholeImage), (n2.fill_part, n2.MissingPart)]
-FILLS += [(n1.fill_twice, n1.make_network), (n2.fill_twice, n2.MissingPart), (n3.fill_by_chance, n3.WholeImage)]
-FILLS += [(n3.fill_by_chance, n3.MissingPart)]
+FILLS += [(n1.fill_twice, n1.make_network), (n2.fill_twice, n2.MissingPart), (n3.fill_by_chance, WHOLE)]
+FILLS += [(n3.fill_by_chance, PART)]
 each_loss = pytest.mark.parametrize(("loss_fn", "make"), LOSSES)
 each_fill = pytest.mark.parametrize(("fill", "make"), FILLS)
 
