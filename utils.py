@@ -490,9 +490,7 @@ def probe(model: nn.Module, loss_fn: Callable, cut_holes: Callable) -> list[floa
     with torch.no_grad():
         for parameter in twin.parameters():
             waves = torch.arange(parameter.numel(), dtype=torch.float64).square().sin()
-            inputs = (
-                parameter[0].numel() if parameter.ndim else 1
-            )  # so that signals keep their size
+            inputs = parameter[0].numel() if parameter.ndim else 1  # signals keep their size
             parameter.copy_(waves.view(parameter.shape) / inputs**0.5)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

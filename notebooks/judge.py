@@ -102,7 +102,8 @@ def spread_against_error(samples: Tensor, images: Tensor, masks: Tensor) -> pd.D
     """Ten classes of values in 12x12 holes, certain ones first among those equally far from the
     rim: RMS `error` of the samples' mean, and the `spread` that predicts it (Fortin 2014).
     """
-    hidden, depth = Hidden(samples, images, masks), np.minimum(np.arange(12), np.arange(12)[::-1])
+    hidden = Hidden(samples, images, masks)
+    depth = np.minimum(np.arange(12), np.arange(12)[::-1])  # of a row or column, 0 at the edge
     depths = np.tile(np.minimum.outer(depth, depth).ravel(), 3 * len(images))
     # Half of the samples choose a value's class, so that the others do not share their luck.
     chooses, rest = np.array_split(hidden.values, 2)
