@@ -1,5 +1,5 @@
-"""Judging many answers for one hole (notebook 3): draws, scores, the critic, noise as a rival.
-Samples are composites `(N, K, 3, H, W)` in [0, 1] of N `uint8` images.
+"""Judging many answers for one hole (notebook 3): draws, scores, the critic. Samples are composites
+`(N, K, 3, H, W)` in [0, 1] of N `uint8` images.
 """
 
 import functools
@@ -114,7 +114,7 @@ def spread_against_error(samples: Tensor, images: Tensor, masks: Tensor) -> pd.D
 
 
 # ------------------------------------------------------------------------------------------ critic
-def critic(filled: Tensor, images: Tensor, masks: Tensor) -> np.ndarray:
+def critic(filled: Tensor, images: Tensor, masks: Tensor) -> Tensor:
     """Of each image's two windows, the 12x12 hole and 4 pixels around it as photograph and as
     filled, the share that a small network tells right which learned it on other images, five-fold:
     0.5 if it cannot (Lopez-Paz & Oquab 2017).
@@ -131,7 +131,7 @@ def critic(filled: Tensor, images: Tensor, masks: Tensor) -> np.ndarray:
             network = train_critic(windows[~asked], sign)
             answers = network.eval()(windows[asked].flatten(0, 1)).view(-1, 2)
             right[asked] = (sign * answers < 0).float().cpu()
-    return right.mean(dim=1).numpy()
+    return right.mean(dim=1)
 
 
 def train_critic(windows: Tensor, sign: Tensor) -> nn.Module:
@@ -155,92 +155,17 @@ def train_critic(windows: Tensor, sign: Tensor) -> nn.Module:
     return network
 
 
-# ------------------------------------------------------------------------------- noise as a rival
-# One answer, and noise as its variety: such fillers have no latent, and keep a table honest.
-def unpack_covariance(packed: np.ndarray | Tensor) -> Tensor:
-    """A Cholesky factor `(432, 432)` of a covariance of which the lower triangle is given."""
-    covariance = torch.zeros(432, 432)
-    covariance[*torch.tril_indices(432, 432)] = torch.as_tensor(packed).float()
-    covariance += covariance.tril(-1).T
-    covariance += 1e-4 * covariance.diagonal().mean() * torch.eye(432)  # so that it is invertible
-    return torch.linalg.cholesky(covariance.double()).float()
-
-
-def draw_noise(n: int, factor: Tensor, k: int = 19) -> Tensor:
-    """Noise of covariance `factor @ factor.T`, `(n, k, 432)`."""
-    return torch.randn(n, k, 432, generator=torch.Generator("cpu").manual_seed(7)) @ factor.T
-
-
-def add_noise(filled: Tensor, masks: Tensor, factor: Tensor, sizes: Tensor) -> Tensor:
-    """Samples: 12x12 holes of composites `(N, 3, H, W)` plus noise times `sizes` `(N, 1, 1)`."""
-    noise = (draw_noise(len(filled), factor) * sizes).unflatten(2, (3, 12, 12))
-    parts = (utils.cut_windows(filled, masks, 12)[:, None] + noise).clamp(0, 1)
-    filled, masks = (x.repeat_interleave(noise.shape[1], dim=0) for x in (filled, masks))
-    return utils.put_back(parts.flatten(0, 1), filled, masks).unflatten(0, noise.shape[:2])
-
-
-def fit_noise(
-    parts: dict[str, Tensor], photos: utils.Photos, factor: Tensor,
-    sizes: dict[str, Tensor] | None = None,
-) -> tuple[Tensor, np.ndarray]:  # fmt: skip
-    """19 samples for each test image, and the log-density in nats of their holes: answers, `uint8`
-    parts `(N, 3, 12, 12)` of the splits validation and test, plus noise, which may have a size for
-    each image. How large all of it is, is chosen on validation images, for each of the two apart.
+# ------------------------------------------------------------------------------------- all of them
+def judge_filler(filler: Callable, photos: utils.Photos) -> dict[str, float]:
+    """The scores on validation images, random holes, of 19 samples by `filler(generator, images,
+    masks)`; and what the `critic` says, in %, which needs more: as many training images join in.
     """
-    sizes, errors = sizes or {split: torch.ones(len(part)) for split, part in parts.items()}, {}
-    for split, part in parts.items():
-        images, masks = getattr(photos, split) / 255, utils.evaluation_masks("random", len(part))
-        errors[split] = (utils.cut_windows(images, masks, 12) - part / 255).flatten(1)
-    answers = (parts["validation"] / 255).flatten(1)[:, None]
-    noise = draw_noise(len(answers), factor) * sizes["validation"][:, None, None]
-    ranks = torch.linspace(-1, 1, noise.shape[1])[:, None]
-
-    def judge(size: float) -> float:  # the CRPS of `score_samples`, of sorted draws
-        draws = (answers + size * noise).clamp(0, 1)
-        off = (draws - answers - errors["validation"][:, None]).abs().mean()
-        return float(off - (draws.sort(dim=1).values * ranks).mean())
-
-    size = min((0.7 + 0.05 * i for i in range(12)), key=judge)
-    filled = utils.put_back(parts["test"] / 255, images, masks)  # the last split is the test images
-    samples = add_noise(filled, masks, factor, size * sizes["test"][:, None, None])
-    errors = {split: error / sizes[split][:, None] for split, error in errors.items()}
-    white = torch.linalg.solve_triangular(factor, errors["validation"].T, upper=False)
-    best = white.square().mean().sqrt()  # for the density, in closed form
-    gaussian = torch.distributions.MultivariateNormal(torch.zeros(432), scale_tril=best * factor)
-    return samples, (gaussian.log_prob(errors["test"]) - 432 * sizes["test"].log()).numpy()
-
-
-def predict_sizes(parts: dict[str, Tensor], photos: utils.Photos) -> dict[str, Tensor]:
-    """How large the errors of answers, `uint8` parts of the splits validation and test, will be,
-    `(N,)` a split, judged from the known pixels near the hole and the answer: a linear regression
-    of the logarithm, on validation images.
-    """
-    known, errors = {}, {}
-    for split, part in parts.items():
-        images, masks = getattr(photos, split) / 255, utils.evaluation_masks("random", len(part))
-        filled = utils.put_back(part / 255, images, masks)
-        near = utils.cut_windows(filled, masks, 12, margin=4)
-        looks = [x.std(dim=(1, 2, 3)) for x in (near, part / 255, filled)]
-        looks.append(sum(near.diff(dim=d).abs().mean(dim=(1, 2, 3)) for d in (2, 3)))
-        looks = [look.clamp(min=1e-3).log() for look in looks]
-        known[split] = torch.stack([torch.ones(len(part)), *looks], dim=1)
-        error = utils.cut_windows(images, masks, 12) - part / 255
-        errors[split] = error.square().mean(dim=(1, 2, 3)).sqrt()
-    logarithms = errors["validation"].clamp(min=1e-3).log()
-    weights = torch.linalg.lstsq(known["validation"], logarithms[:, None]).solution
-    return {split: (some @ weights)[:, 0].exp() for split, some in known.items()}
-
-
-def noise_rows(
-    name: str, parts: dict[str, Tensor], packed: np.ndarray | Tensor, photos: utils.Photos
-) -> dict[str, tuple[Tensor, np.ndarray]]:
-    """What `fit_noise` gives for the answers of the filler `name` plus correlated noise, whose
-    covariance is `packed`, plus white noise, and plus correlated noise whose size is predicted.
-    """
-    factor = unpack_covariance(packed)
-    rms = factor.square().sum(dim=1).mean().sqrt()
-    rows = {f"{name} + correlated noise": fit_noise(parts, photos, factor)}
-    rows[f"{name} + white noise"] = fit_noise(parts, photos, rms * torch.eye(432))
-    predicted = fit_noise(parts, photos, factor / rms, predict_sizes(parts, photos))
-    rows[f"{name} + correlated noise, size predicted"] = predicted
-    return rows
+    images, more = photos.validation, photos.train[: len(photos.validation)]
+    masks = utils.evaluation_masks("random", len(images))
+    scores = score_samples(draw_by_turns(filler, images, masks, 19), images, masks).mean()
+    images = torch.cat([images, more])
+    masks = utils.evaluation_masks("random", len(images))
+    right = critic(draw_by_turns(filler, images, masks, 1)[:, 0], images, masks)
+    found = {"crps": scores.crps, "psnr_mean": utils.psnr([scores.mse_mean])}
+    found["sharpness"] = scores.gradient / scores.true_gradient
+    return found | {"coverage": scores.coverage, "critic": 100 * float(right.mean())}

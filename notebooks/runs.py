@@ -1,15 +1,35 @@
-"""What a notebook takes from an earlier run, and what it leaves for a later one."""
+"""What a notebook takes from an earlier one and from an earlier run."""
 
+import ast
+import json
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 import report
 import utils
 
 NOTEBOOKS = "1_direct_convolution", "2_autoencoder", "3_cvae"
+
+
+def load_definitions(notebook: str) -> SimpleNamespace:
+    """What a notebook's first code cell imports and its cells tagged `define` define: they are
+    executed, as in its kernel.
+    """
+    page = (utils.ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8")
+    first, *rest = [cell for cell in json.loads(page)["cells"] if cell["cell_type"] == "code"]
+    imports = ast.parse("".join(first["source"]))
+    imports.body = [x for x in imports.body if isinstance(x, ast.Import | ast.ImportFrom)]
+    namespace = {"__name__": "__main__"}
+    exec(compile(imports, notebook, "exec"), namespace)
+    for cell in rest:
+        if "define" in cell["metadata"].get("tags", []):
+            exec("".join(cell["source"]), namespace)
+    return SimpleNamespace(**namespace)
 
 
 def recall(notebook: str, photos: utils.Photos) -> dict[str, np.ndarray] | None:
@@ -88,13 +108,15 @@ def compute_or_recall(
     return kept
 
 
-def measure_errors(name: str, filler: Callable, photos: utils.Photos) -> dict[str, np.ndarray]:
-    """A filler's validation and test parts, and its training errors' covariance, lower triangle."""
+def measure_errors(filler: Callable, photos: utils.Photos) -> dict[str, Tensor]:
+    """A filler's `uint8` parts `(N, 3, 12, 12)` of the splits validation and test, and its training
+    errors' covariance, the lower triangle.
+    """
     images = {split: getattr(photos, split) for split in ("train", "validation", "test")}
     masks = {split: utils.evaluation_masks("random", len(x)) for split, x in images.items()}
     filled = {split: utils.fill_images(filler, x, masks[split]) for split, x in images.items()}
     parts = {split: utils.cut_windows(x, masks[split], 12) for split, x in filled.items()}
     errors = utils.cut_windows(photos.train / 255, masks["train"], 12) - parts.pop("train")
-    kept = {f"{name}, {split}": (x * 255).round().byte().numpy() for split, x in parts.items()}
-    covariance = np.cov(errors.flatten(1).numpy(), rowvar=False)[np.tril_indices(432)]
-    return kept | {f"{name}, covariance": covariance.astype("float32")}
+    covariance = errors.flatten(1).double().T.cov().float()
+    kept = {split: (x * 255).round().byte() for split, x in parts.items()}
+    return kept | {"covariance": covariance[*torch.tril_indices(432, 432)]}

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path[:0] = [str(Path(__file__).parent.parent / x) for x in ("", "notebooks")]
 import utils
-from notebooks import load_definitions
+from runs import load_definitions
 
 n1, n2, n3 = (load_definitions(x) for x in ("1_direct_convolution", "2_autoencoder", "3_cvae"))
 CVAE_LOSS = functools.partial(n3.cvae_loss, score_frequencies=n3.score_frequencies)

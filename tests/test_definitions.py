@@ -9,7 +9,8 @@ import torch
 from torch.distributions import Normal
 
 import utils
-from notebooks import generator, load_definitions
+from notebooks import generator
+from runs import load_definitions
 
 notebook1, notebook2 = load_definitions("1_direct_convolution"), load_definitions("2_autoencoder")
 notebook3 = load_definitions("3_cvae")
@@ -146,7 +147,7 @@ def test_where_z_says_nothing_the_likelihood_is_that_of_the_gaussian(constructio
     for parameter in (*network.merge.parameters(), *network.to_posterior.parameters()):
         torch.nn.init.zeros_(parameter)
     with torch.inference_mode():
-        weights = notebook3.log_weights(network, variance, generator(), images, masks, 3)
+        weights = notebook3.log_weights(network, variance, generator(), images, masks, 3, notebook3.alike)
         condition = network.condition(images, masks)
         answer = network.decode(condition, torch.zeros_like(network.prior(condition).mean))
         errors = notebook3.hidden_errors(network.halves, answer, images, masks)
@@ -158,6 +159,17 @@ def test_where_z_says_nothing_the_likelihood_is_that_of_the_gaussian(constructio
     assert bound.item() == pytest.approx(best.item(), rel=1e-3)
     placed = utils.cut_windows(network.halves.place(answer, images, masks) - images, masks, 12)
     assert torch.allclose(errors, placed, atol=1e-6)
+
+
+@both_constructions
+def test_the_own_spread_is_the_variance_of_draws(construction, photos):
+    network, (images, masks), sizes = make(construction), holed(photos, 4), torch.tensor([0.1, 0.1, 0.2, 0.3])
+    shape, chance = network.halves.window(images, masks)[0].shape, generator()
+    network.decode = lambda *_: 0.5 + sizes[:, None, None, None] * torch.randn(shape, generator=chance)
+    with torch.inference_mode():
+        condition = network.condition(images, masks)
+        spread = notebook3.own_spread(network, generator(), condition, images, masks, k=100)
+    assert torch.allclose(spread.flatten(), sizes**2, rtol=0.05)
 
 
 @both_constructions

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 import publish
 import utils
-from notebooks import load_definitions
+from runs import load_definitions
 
 CUDA = torch.cuda.is_available()
 NOTEBOOKS = {name: load_definitions(name) for name in publish.NAMES}
@@ -22,7 +22,7 @@ LOSSES += [(n2.rim_loss, lambda: n2.MissingPart(16)), (n2.image_loss, lambda: n2
 LOSSES += [(n3.one_answer_loss, n3.OneAnswer), (n3.coin_loss, n3.Coin)]
 PART, WHOLE = lambda: n3.CVAE(n3.MissingPart()), lambda: n3.CVAE(n3.WholeImage())
 ALL_VIEWS = functools.partial(n3.cvae_loss, score_frequencies=n3.score_frequencies, squares=0.5)
-LOSSES += [(n3.elbo_loss, PART), (n3.cvae_loss, PART), (ALL_VIEWS, WHOLE), (n3.squared_loss, n3.MissingPart)]
+LOSSES += [(n3.elbo_loss, PART), (n3.cvae_loss, PART), (ALL_VIEWS, WHOLE)]
 FILLS = [(n1.fill_with, n1.make_network), (n2.fill_whole, n2.WholeImage), (n2.fill_part, n2.MissingPart)]
 FILLS += [(n1.fill_twice, n1.make_network), (n2.fill_twice, n2.MissingPart), (n3.fill_by_chance, WHOLE)]
 FILLS += [(n3.fill_by_chance, PART)]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import judge
+import rivals
 import utils
 
 Y = 128 / 255
@@ -100,8 +101,8 @@ def noisy_answers(photos):
 def test_noise_is_fitted_and_judged_by_its_gaussian(photos):
     parts, factor = noisy_answers(photos)
     packed = (factor @ factor.T)[*torch.tril_indices(432, 432)]
-    assert torch.allclose(judge.unpack_covariance(packed), factor, atol=1e-4)
-    samples, density = judge.fit_noise(parts, photos, factor)
+    assert torch.allclose(rivals.unpack_covariance(packed), factor, atol=1e-4)
+    samples, density = rivals.fit_noise(parts, photos, factor)
     masks = utils.evaluation_masks("random", len(photos.test))
     known = (masks == 1).expand_as(photos.test)
     assert torch.equal(samples[:, 3][known], (photos.test / 255)[known])
@@ -109,7 +110,7 @@ def test_noise_is_fitted_and_judged_by_its_gaussian(photos):
     best = torch.distributions.MultivariateNormal(torch.zeros(432), scale_tril=5**0.5 * factor)
     assert density.mean() == pytest.approx(float(best.log_prob(errors.flatten(1)).mean()), abs=10)
     sizes = {split: torch.tensor([3.0, 1.0]).repeat(32)[: len(x)] for split, x in parts.items()}
-    assert judge.fit_noise(parts, photos, factor, sizes)[1].mean() > density.mean() + 50
-    predicted = judge.predict_sizes(parts, photos)["test"]
+    assert rivals.fit_noise(parts, photos, factor, sizes)[1].mean() > density.mean() + 50
+    predicted = rivals.predict_sizes(parts, photos)["test"]
     other = photos._replace(test=(photos.test * masks).byte())
-    assert torch.allclose(predicted, judge.predict_sizes(parts, other)["test"]), "of what is known"
+    assert torch.allclose(predicted, rivals.predict_sizes(parts, other)["test"]), "of what is known"

@@ -66,7 +66,7 @@ def test_the_readme_is_short_and_tells_the_stored_results():
 
 
 def test_the_engine_room_is_small():
-    limits = {"utils.py": 600, "judge.py": 250, "report.py": 250}
+    limits = {"utils.py": 600, "judge.py": 250, "report.py": 250, "runs.py": 150}
     for path in SOURCES:
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= limits.get(path.name, 100), path.name

@@ -10,7 +10,8 @@ import torch
 import judge
 import runs
 import utils
-from notebooks import generator, load_definitions
+from notebooks import generator
+from runs import load_definitions
 
 SOURCE = """
 import torch, utils
