@@ -1,7 +1,7 @@
 # make run        all notebooks, with pages and a table in build/; without a GPU nothing is trained (effort `stored`)
 # make test       lint, tests and all notebooks at the smoke effort, offline
 # make notebooks  all notebooks for committing: stored trainings that still fit are taken, the others are done
-# make benchmark  how fast the series is on this machine, six minutes; the table goes to build/benchmark.md
+# make benchmark  how fast the series is on this machine, seven minutes; the table goes to build/benchmark.md
 # make lint       ruff over .py and .ipynb
 
 PYTHON ?= python3
