@@ -166,9 +166,8 @@ def test_the_own_spread_is_the_variance_of_draws(construction, photos):
     network, (images, masks), sizes = make(construction), holed(photos, 4), torch.tensor([0.1, 0.1, 0.2, 0.3])
     shape, chance = network.halves.window(images, masks)[0].shape, generator()
     network.decode = lambda *_: 0.5 + sizes[:, None, None, None] * torch.randn(shape, generator=chance)
-    with torch.inference_mode():
-        condition = network.condition(images, masks)
-        spread = notebook3.own_spread(network, generator(), condition, images, masks, k=100)
+    condition = network.condition(images, masks)
+    spread = notebook3.own_spread(network, generator(), condition, images, masks, k=100)
     assert torch.allclose(spread.flatten(), sizes**2, rtol=0.05)
 
 

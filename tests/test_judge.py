@@ -7,6 +7,7 @@ import torch
 
 import judge
 import rivals
+import runs
 import utils
 
 Y = 128 / 255
@@ -114,3 +115,10 @@ def test_noise_is_fitted_and_judged_by_its_gaussian(photos):
     predicted = rivals.predict_sizes(parts, photos)["test"]
     other = photos._replace(test=(photos.test * masks).byte())
     assert torch.allclose(predicted, rivals.predict_sizes(parts, other)["test"]), "of what is known"
+
+
+def test_errors_of_one_grey_are_measured(photos):
+    truth = utils.cut_windows(photos.train / 255, utils.evaluation_masks("random", len(photos.train)), 12)
+    found = runs.measure_errors(lambda images, masks: torch.full_like(images, 0.2), photos)
+    assert (found["test"] == 51).all()
+    assert torch.allclose(found["covariance"], truth.flatten(1).T.cov()[*torch.tril_indices(432, 432)], atol=1e-5)
