@@ -98,6 +98,20 @@ def average_blocks(x: np.ndarray) -> np.ndarray:
     return x.reshape(-1, 9, 4, 3, 4).mean(axis=(2, 4))
 
 
+def variance_and_error(
+    samples: Tensor, images: Tensor, masks: Tensor, transform: Callable
+) -> tuple[Tensor, Tensor]:
+    """Of each value `(3, 12, 12)` of the transformed 12x12 holes: the samples' mean variance, and
+    the mean squared error of infinitely many samples' mean. Right samples have the same of both.
+    """
+    parts = [utils.cut_windows(x, masks, 12) for x in samples.unbind(dim=1)]
+    values = transform(torch.stack(parts, dim=1))
+    truth = transform(utils.cut_windows(images / 255, masks, 12))
+    variance = values.var(dim=1)
+    error = (values.mean(dim=1) - truth).square() - variance / len(parts)
+    return variance.mean(dim=0), error.mean(dim=0)
+
+
 def spread_against_error(samples: Tensor, images: Tensor, masks: Tensor) -> pd.DataFrame:
     """Ten classes of values in 12x12 holes, certain ones first among those equally far from the
     rim: RMS `error` of the samples' mean, and the `spread` that predicts it (Fortin 2014).
@@ -132,6 +146,11 @@ def critic(filled: Tensor, images: Tensor, masks: Tensor) -> Tensor:
             answers = network.eval()(windows[asked].flatten(0, 1)).view(-1, 2)
             right[asked] = (sign * answers < 0).float().cpu()
     return right.mean(dim=1)
+
+
+def ask_critic(samples: dict[str, Tensor], images: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    """What the critic says of the first sample of each filler."""
+    return {name: critic(draws[:, 0], images, masks) for name, draws in samples.items()}
 
 
 def train_critic(windows: Tensor, sign: Tensor) -> nn.Module:
@@ -169,3 +188,8 @@ def judge_filler(filler: Callable, photos: utils.Photos) -> dict[str, float]:
     found = {"crps": scores.crps, "psnr_mean": utils.psnr([scores.mse_mean])}
     found["sharpness"] = scores.gradient / scores.true_gradient
     return found | {"coverage": scores.coverage, "critic": 100 * float(right.mean())}
+
+
+def judge_fillers(fillers: dict[str, Callable], photos: utils.Photos) -> dict[str, Tensor]:
+    """The scores of `judge_filler` in their order, for each filler."""
+    return {name: torch.tensor([*judge_filler(x, photos).values()]) for name, x in fillers.items()}

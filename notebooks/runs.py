@@ -120,3 +120,10 @@ def measure_errors(filler: Callable, photos: utils.Photos) -> dict[str, Tensor]:
     covariance = errors.flatten(1).double().T.cov().float()
     kept = {split: (x * 255).round().byte() for split, x in parts.items()}
     return kept | {"covariance": covariance[*torch.tril_indices(432, 432)]}
+
+
+def pick_answer(kept: dict[str, np.ndarray] | None, name: str) -> dict[str, Tensor] | None:
+    """What `measure_errors` said of a filler, from what `recall` found."""
+    if kept is None:
+        return None
+    return {x: torch.from_numpy(kept[f"{name}, {x}"]) for x in ("validation", "test", "covariance")}

@@ -8,6 +8,7 @@ import scipy
 import torch
 from torch.distributions import Normal
 
+import judge
 import utils
 from notebooks import generator
 from runs import load_definitions
@@ -141,13 +142,14 @@ def test_the_prior_sees_no_hidden_pixel_and_the_posterior_does(construction, pho
 
 
 @both_constructions
-def test_where_z_says_nothing_the_likelihood_is_that_of_the_gaussian(construction, photos):
+def test_where_z_says_nothing_the_likelihood_is_that_of_the_gaussian(construction, photos, monkeypatch):
     network, (images, masks) = make(construction), holed(photos)
     variance = torch.rand(3, 12, 12, generator=generator(3)) + 0.01
     for parameter in (*network.merge.parameters(), *network.to_posterior.parameters()):
         torch.nn.init.zeros_(parameter)
     with torch.inference_mode():
-        weights = notebook3.log_weights(network, variance, generator(), images, masks, 3, notebook3.alike)
+        monkeypatch.setitem(notebook3.log_weights.__globals__, "own_spread", lambda *_: 1.0)
+        weights = notebook3.log_weights(network, variance, generator(), images, masks, 3)
         condition = network.condition(images, masks)
         answer = network.decode(condition, torch.zeros_like(network.prior(condition).mean))
         errors = notebook3.hidden_errors(network.halves, answer, images, masks)
@@ -157,18 +159,20 @@ def test_where_z_says_nothing_the_likelihood_is_that_of_the_gaussian(constructio
     assert torch.allclose(notebook3.log_mean(weights), expected, rtol=1e-4)
     best = notebook3.log_density(squared, squared.mean(dim=0)).mean() - kl
     assert bound.item() == pytest.approx(best.item(), rel=1e-3)
-    placed = utils.cut_windows(network.halves.place(answer, images, masks) - images, masks, 12)
-    assert torch.allclose(errors, placed, atol=1e-6)
+    network.decode = lambda *_: answer
+    off = notebook3.fill_by_chance(network, generator(), images, masks) - images
+    assert torch.allclose(errors, utils.cut_windows(off, masks, 12), atol=1e-6)
 
 
 @both_constructions
 def test_the_own_spread_is_the_variance_of_draws(construction, photos):
     network, (images, masks), sizes = make(construction), holed(photos, 4), torch.tensor([0.1, 0.1, 0.2, 0.3])
-    shape, chance = network.halves.window(images, masks)[0].shape, generator()
-    network.decode = lambda *_: 0.5 + sizes[:, None, None, None] * torch.randn(shape, generator=chance)
-    condition = network.condition(images, masks)
-    spread = notebook3.own_spread(network, generator(), condition, images, masks, k=100)
-    assert torch.allclose(spread.flatten(), sizes**2, rtol=0.05)
+    shape = network.halves.window(images, masks)[0].shape[1:]
+    noise = sizes[:, None, None, None, None] * torch.randn(4, 8, *shape, generator=generator())
+    network.decode = lambda *_: 0.5 + noise.flatten(0, 1)
+    spread = notebook3.own_spread(network, generator(), network.condition(images, masks), images, masks)
+    of_eight = math.exp(scipy.special.digamma(3.5)) * 2 / 7  # what the geometric mean of such variances is
+    assert torch.allclose(spread.flatten() / sizes**2, torch.tensor(of_eight), rtol=0.1)
 
 
 @both_constructions
@@ -189,9 +193,7 @@ def test_scores_of_draws_count_hidden_pixels_alone(construction, photos):
     assert grad[~known].abs().mean() > 0
 
 
-def test_right_draws_are_as_varied_as_their_mean_errs(photos, monkeypatch):
-    draws = torch.rand(64, 19, 3, 32, 32, generator=generator())
-    monkeypatch.setitem(notebook3.variance_and_error.__globals__, "draw_fills", lambda *_: draws)
-    variance, error = notebook3.variance_and_error(None, torch.randint(0, 256, (64, 3, 32, 32), generator=generator(1)))
-    assert variance.shape == error.shape == (3, 12, 12)
+def test_right_draws_are_as_varied_as_their_mean_errs():
+    case = 255 * some_images(64, seed=1), utils.evaluation_masks("random", 64), notebook3.to_frequencies
+    variance, error = judge.variance_and_error(torch.rand(64, 19, 3, 32, 32, generator=generator()), *case)
     assert float(variance.sum() / error.sum()) == pytest.approx(1, abs=0.03)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-import judge
 import runs
 import utils
 from notebooks import generator
@@ -157,7 +156,6 @@ def test_the_stored_trainings_are_of_one_run_and_small():
     told = [about for about in (utils.load(path)[0] for path in FILES) if "log" in about]
     assert {about["effort"] for about in told} <= {"full", "update"}
     assert len({about["data"] for about in told}) == 1
-    assert all(np.isfinite(about["probe"]).all() for about in told)
     assert sum(path.stat().st_size for path in FILES) <= 32e6
 
 
@@ -182,9 +180,9 @@ def test_notebooks_1_and_2_give_their_numbers_back():
 
 
 @pytest.mark.parametrize(("name", "halves"), [("missing part", "MissingPart"), ("whole image", "WholeImage")])
-def test_notebook_3_gives_its_numbers_back(name, halves):
+def test_notebook_3_gives_its_samples_back(name, halves):
     n3 = load_definitions("3_cvae")
     run = shown("3_cvae", lambda: n3.CVAE(getattr(n3, halves)()), f"3_{name.replace(' ', '_')}")
-    scores = judge.score_samples(n3.draw_fills(run.network, run.images, run.masks), run.images, run.masks)
-    for score in ("crps", "crps_4x4", "energy", "diversity", "coverage", "mse_mean"):
-        assert scores[score].mean() == pytest.approx(run.kept[f"{score} {name}"].mean(), abs=1e-3)
+    samples = n3.draw_fills(run.network, run.images, run.masks, 2).numpy()
+    off = np.abs(samples - run.kept[f"CVAE, {name}"] / 255).mean()
+    assert off < 1e-3 < np.abs(samples[:, 0] - samples[:, 1]).mean() / 5
