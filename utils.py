@@ -539,8 +539,9 @@ def load(path: Path) -> tuple[dict, dict[str, Tensor]]:
 
 def store(name: str, photos: Photos, about: dict, tensors: dict[str, Tensor]) -> None:
     """Keep tensors, and what `about` tells of them, for this run."""
-    cuda, cores = DEVICE.type == "cuda", f"{os.cpu_count()} CPU cores"
-    about["machine"] = torch.cuda.get_device_name() if cuda else cores
+    used = torch.get_num_threads()
+    cores = f"{used} CPU core" if used == 1 else f"{used} CPU cores"
+    about["machine"] = torch.cuda.get_device_name() if DEVICE.type == "cuda" else cores
     tensors = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
     path = run_folder(photos) / "networks" / f"{name}.safetensors"
     write_whole(path, lambda place: save_file(tensors, place, {"about": json.dumps(about)}))

@@ -47,7 +47,7 @@ def compare(statistic: Callable, ours: np.ndarray, theirs: np.ndarray, unit: str
 
 # ------------------------------------------------------------------------------------------ results
 COLUMNS = [
-    *("notebook", "model", "trained_on", "hole", "dataset", "effort", "seed", "parameters"),
+    *("notebook", "model", "trained_on", "hole", "dataset", "effort", "parameters"),
     *("epochs", "seconds", "device", "psnr", "psnr_low", "psnr_high", "mae", "ssim", "sharpness"),
     *("crps", "crps_low", "crps_high", "crps_4x4", "loglik", "diversity", "psnr_mean"),
     *("psnr_best", "coverage", "energy", "critic", "images"),
@@ -82,7 +82,7 @@ def make_row(
     row |= {"dataset": photos.name, "effort": effort, "device": utils.DEVICE.type}
     row["images"] = utils.fingerprint(*photos[1:4])
     if network is not None:
-        row |= {"seed": 0, "parameters": sum(p.numel() for p in network.parameters())}
+        row["parameters"] = sum(p.numel() for p in network.parameters())
         row |= {"epochs": log.epoch.iloc[-1], "seconds": round(log.seconds.iloc[-1])}
     return row | {name: x for name, x in summarise(scores).items() if name in COLUMNS}
 
