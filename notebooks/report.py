@@ -142,7 +142,7 @@ def show_grid(rows: dict[str, Tensor], title: str) -> None:
     for axis, (name, row) in zip(axes[:, 0], rows.items(), strict=True):
         axis.imshow(make_grid(row, nrow=count, padding=1, pad_value=0.5).movedim(0, -1).numpy())
         options = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 9}
-        axis.set_ylabel(textwrap.fill(name, 14), **options)
+        axis.set_ylabel(textwrap.fill(name, 13), **options)
         axis.set(xticks=(), yticks=(), frame_on=False)
     figure.suptitle(title, fontsize=10)
     title = ", ".join(title.splitlines())
